@@ -1,0 +1,21 @@
+import type { ReportProgress } from "#base/progress.ts";
+
+/** What every verb is given beside its own options. */
+export interface VerbContext {
+  /** The sysroot as an absolute path. It need not exist. */
+  readonly sysroot: string;
+  readonly report: ReportProgress;
+  /** Aborted by Ctrl-C and SIGTERM, with the error to throw as its reason. Never for a verb that only reads: those end at once. */
+  readonly signal: AbortSignal;
+  /**
+   * Prints the verb's result in the format that the user chose: `value` as JSON or YAML, or what `renderHuman`
+   * makes of it. `--quiet` keeps the text of verbs that change something back.
+   */
+  readonly print: <T>(value: T, renderHuman: (value: T) => string) => void;
+  /** One line for the user, on stderr. */
+  readonly warn: (text: string) => void;
+  /** The descriptor of `--progress-fd`: a verb that replaces its process must hand it on. */
+  readonly progressFd: number | undefined;
+  /** The folder with the entry points of worker threads. */
+  readonly workers: URL;
+}

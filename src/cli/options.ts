@@ -1,0 +1,49 @@
+/**
+ * What the command line hands to each verb: checked by program.ts, where the options are declared.
+ * Free of imports that load anything, since `--help` reads this too.
+ */
+
+/** What `--format` takes: bootc's values. `table` is another name of `humanreadable`. */
+export const outputFormats = ["humanreadable", "table", "json", "yaml"] as const;
+export type OutputFormat = (typeof outputFormats)[number];
+
+export const backends = ["ostree"] as const;
+export const pullSources = ["auto", "podman", "skopeo"] as const;
+export const listTypes = ["all", "host", "logical"] as const;
+
+/** Of every verb. */
+export interface CommonOptions {
+  readonly sysroot: string;
+  readonly progressFd?: number;
+  readonly quiet: boolean;
+  readonly format: OutputFormat;
+  readonly json: boolean;
+}
+
+export interface InitOptions {
+  readonly backend: (typeof backends)[number];
+}
+
+export interface ImagePullOptions {
+  /** As the user wrote it. */
+  readonly reference: string;
+  readonly pin: boolean;
+  readonly host: boolean;
+  readonly source: (typeof pullSources)[number];
+  readonly allowCopy: boolean;
+  /** undefined: as registries.conf says. */
+  readonly tlsVerify?: boolean;
+}
+
+export interface ImageListOptions {
+  readonly type: (typeof listTypes)[number];
+}
+
+/** Of `image pin`, `image unpin` and `image remove`. */
+export interface ImageReferenceOptions {
+  /** As the user wrote it. */
+  readonly reference: string;
+}
+
+/** Of `usage`, which has none of its own. */
+export type UsageOptions = object;

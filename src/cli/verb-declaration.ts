@@ -1,0 +1,85 @@
+import { Argument, type Command, Option } from "commander";
+import { pathOf } from "./help.ts";
+import { type CommonOptions, outputFormats } from "./options.ts";
+import type { LoadVerb } from "./verbs.ts";
+
+/** A verb as the user sees it in help texts, and what runs it. */
+export interface VerbDeclaration<Options> {
+  readonly name: string;
+  /** The heading of the program's help under which it stands. */
+  readonly group: string;
+  /** After the name in a list; the first sentence of its own help. */
+  readonly summary: string;
+  readonly details?: string;
+  readonly example: string;
+  readonly takesReference?: boolean;
+  readonly options?: readonly Option[];
+  /** Only a verb that writes catches Ctrl-C. */
+  readonly kind: "reads" | "writes";
+  readonly load: LoadVerb<Options>;
+}
+
+const referenceHelp =
+  "the image: TRANSPORT:NAME, or a plain name for one in a registry. " +
+  "Transports are docker://, registry:, oci:, oci-archive:, dir: and containers-storage:";
+
+/** Adds a verb to its parent command. `finish` gets its exit status. */
+export function declareVerb<Options extends object>(
+  parent: Command,
+  declaration: VerbDeclaration<Options>,
+  finish: (status: number) => void,
+): void {
+  const { name, group, summary, details, example, takesReference, options = [], kind, load } = declaration;
+  const command = declareCommand(parent, name, summary)
+    .helpGroup(group)
+    .description([`${sentence(summary)}.`, ...(details === undefined ? [] : [details])].join(" "))
+    .allowExcessArguments(false)
+    .addHelpText("after", `\nExample:\n  ${example}`);
+  if (takesReference === true) {
+    // Among the options is where a verb looks for it.
+    const keep = (value: string): string => {
+      command.setOptionValue("reference", value);
+      return value;
+    };
+    command.addArgument(new Argument("<REF>", referenceHelp).argParser(keep));
+  }
+  for (const option of [...options, ...outputOptions()]) command.addOption(option);
+  command.action(async () => {
+    const { execute } = await import("./execute.ts");
+    const common = command.optsWithGlobals<CommonOptions>();
+    const own = command.optsWithGlobals<Options>();
+    const run: Parameters<typeof execute>[0]["run"] = async (context) => (await load()).run(own, context);
+    finish(await execute({ verb: pathOf(command).join(" "), kind, common, run }));
+  });
+}
+
+/** Adds a command whose errors point to its own help. */
+export function declareCommand(parent: Command, name: string, summary: string): Command {
+  const command = parent.command(name).summary(summary);
+  return command.showHelpAfterError(helpPointer(command));
+}
+
+/** The second line of an error of usage. */
+export function helpPointer(command: Command): string {
+  return `hint: see '${pathOf(command).join(" ")} --help'`;
+}
+
+/** An option that takes one of a few words. */
+export function choice(flags: string, description: string, words: readonly string[], otherwise: string): Option {
+  return new Option(flags, description).choices(words).default(otherwise);
+}
+
+export function flag(flags: string, description: string): Option {
+  return new Option(flags, description).default(false);
+}
+
+function outputOptions(): Option[] {
+  return [
+    choice("--format <FORMAT>", "how to print the result", outputFormats, "humanreadable"),
+    flag("--json", "short for --format json").conflicts("format"),
+  ];
+}
+
+function sentence(text: string): string {
+  return text.charAt(0).toUpperCase() + text.slice(1);
+}

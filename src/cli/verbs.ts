@@ -1,0 +1,34 @@
+import type { VerbContext } from "./context.ts";
+import type {
+  ImageListOptions,
+  ImagePullOptions,
+  ImageReferenceOptions,
+  InitOptions,
+  UsageOptions,
+} from "./options.ts";
+
+/** Loads a verb's implementation; `run` gives the exit status. */
+export type LoadVerb<Options> = () => Promise<{
+  readonly run: (options: Options, context: VerbContext) => Promise<number>;
+}>;
+
+export interface Verbs {
+  readonly init: LoadVerb<InitOptions>;
+  readonly imagePull: LoadVerb<ImagePullOptions>;
+  readonly imageList: LoadVerb<ImageListOptions>;
+  readonly imagePin: LoadVerb<ImageReferenceOptions>;
+  readonly imageUnpin: LoadVerb<ImageReferenceOptions>;
+  readonly imageRemove: LoadVerb<ImageReferenceOptions>;
+  readonly usage: LoadVerb<UsageOptions>;
+}
+
+/** The verbs, none of them loaded yet. */
+export const lazyVerbs: Verbs = {
+  init: () => import("./verbs/init.ts"),
+  imagePull: () => import("./verbs/image-pull.ts"),
+  imageList: () => import("./verbs/image-list.ts"),
+  imagePin: () => import("./verbs/image-pin.ts"),
+  imageUnpin: () => import("./verbs/image-unpin.ts"),
+  imageRemove: () => import("./verbs/image-remove.ts"),
+  usage: () => import("./verbs/usage.ts"),
+};

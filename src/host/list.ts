@@ -1,0 +1,80 @@
+import type { Digest } from "#base/digest.ts";
+import { parseConfig } from "#formats/oci.ts";
+import { isHostImage } from "#image/host-image.ts";
+import { type ImageRecord, readConfig } from "#stores/containers-storage/images.ts";
+import { layerChain, listImages, openImageStore } from "#stores/containers-storage/store.ts";
+import { listOstreeImages, type OstreeImage } from "#stores/ostree/images.ts";
+import { openRepository, repositoryExists } from "#stores/ostree/repository.ts";
+import { imageStoreExists } from "./init.ts";
+import { readNote } from "./records.ts";
+import { rootSet } from "./root-set.ts";
+import type { Sysroot } from "./sysroot.ts";
+
+/** An image of a host, whichever stores hold it. */
+export interface ListedImage {
+  /** Empty for an image that lost its name to a newer one. */
+  readonly names: readonly string[];
+  /** Of the manifest. */
+  readonly digest: Digest;
+  readonly type: "host" | "logical";
+  /** Bytes of its layers' tars, as podman counts them; null where only ostree has the image. */
+  readonly size: number | null;
+  readonly stores: readonly ("image store" | "ostree")[];
+  /** Why it stays; empty: nothing protects it. */
+  readonly reasons: readonly string[];
+  /** What the ostree repository can't hold of it, and other things to know. */
+  readonly notes: readonly string[];
+}
+
+export type ImageType = "all" | "host" | "logical";
+
+/** What the stores hold, by manifest digest. Takes no lock and writes nothing. */
+export function listHostImages(sysroot: Sysroot, type: ImageType): ListedImage[] {
+  const ostree = new Map<Digest, OstreeImage>();
+  if (repositoryExists(sysroot.ostreeRepo)) {
+    for (const image of listOstreeImages(openRepository(sysroot.ostreeRepo))) ostree.set(image.manifestDigest, image);
+  }
+  const roots = rootSet(sysroot);
+  const describe = (digest: Digest, stored: ImageRecord | undefined, size: number | null, labelled: boolean): ListedImage => {
+    const projected = ostree.get(digest);
+    const names = new Set(stored?.names ?? projected?.references.map((name) => name.replace(/^docker:\/\//, "")));
+    return {
+      names: [...names],
+      digest,
+      type: labelled || projected !== undefined ? "host" : "logical",
+      size,
+      stores: [...(stored === undefined ? [] : ["image store" as const]), ...(projected === undefined ? [] : ["ostree" as const])],
+      reasons: roots.get(digest) ?? [],
+      notes: notesOn(sysroot, digest, projected !== undefined),
+    };
+  };
+  const images: ListedImage[] = [];
+  if (imageStoreExists(sysroot)) {
+    const store = openImageStore(sysroot.imageStore);
+    for (const image of listImages(store)) {
+      const size = layerChain(store, image).reduce((sum, layer) => sum + (layer.diffSize ?? 0), 0);
+      images.push(describe(image.digest, image, size, isHostImage(parseConfig(readConfig(image)).labels)));
+    }
+  }
+  const seen = new Set(images.map((image) => image.digest));
+  for (const digest of ostree.keys()) if (!seen.has(digest)) images.push(describe(digest, undefined, null, true));
+  return images.filter((image) => type === "all" || image.type === type);
+}
+
+function notesOn(sysroot: Sysroot, digest: Digest, projected: boolean): string[] {
+  const note = readNote(sysroot, digest)?.ostree;
+  if (note === undefined) return [];
+  if (note.state === "refused") return projected ? [] : [`not in ostree: ${note.message}`];
+  if (note.state === "present") return [];
+  const notes: string[] = [];
+  const { special, byRule } = note.leftOut;
+  if (special.length > 0) notes.push(`left out of ostree: ${special.length} devices and FIFOs (${listed(special)})`);
+  const rules = Object.entries(byRule);
+  if (rules.length > 0) notes.push(`left out of ostree by its path rules: ${rules.map(([top, count]) => `${count} in ${top}`).join(", ")}`);
+  if (note.copied.bytes > 0) notes.push(`${note.copied.bytes} bytes copied`);
+  return notes;
+}
+
+function listed(paths: readonly string[]): string {
+  return paths.length > 3 ? `${paths.slice(0, 3).join(", ")}, …` : paths.join(", ");
+}

@@ -1,0 +1,32 @@
+import type { Digest } from "#base/digest.ts";
+import { deleteRef, pinRef, writeRef } from "#stores/ostree/refs.ts";
+import { openRepository } from "#stores/ostree/repository.ts";
+import { findHostImage } from "./find.ts";
+import { type HostContext, runOperation } from "./operation.ts";
+import { addPin, removePin } from "./pins.ts";
+
+export interface PinResult {
+  readonly image: string;
+  readonly digest: Digest;
+  /** False: it was so already. */
+  readonly changed: boolean;
+}
+
+/** Makes an image stay, by its digest: whatever happens to its name. */
+export function pin(context: HostContext, image: string): Promise<PinResult> {
+  return runOperation(context, { verb: "image pin", subject: image }, async () => {
+    const { digest, projected } = findHostImage(context.sysroot, image);
+    if (projected !== undefined) writeRef(openRepository(context.sysroot.ostreeRepo), pinRef(digest), projected.commit);
+    return { image, digest, changed: addPin(context.sysroot, digest, image) };
+  });
+}
+
+/** Takes a pin back; the image itself stays until it is removed. */
+export function unpin(context: HostContext, image: string): Promise<PinResult> {
+  return runOperation(context, { verb: "image unpin", subject: image }, async () => {
+    const { digest, projected } = findHostImage(context.sysroot, image);
+    const changed = removePin(context.sysroot, digest);
+    if (projected !== undefined) deleteRef(openRepository(context.sysroot.ostreeRepo), pinRef(digest));
+    return { image, digest, changed };
+  });
+}

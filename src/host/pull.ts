@@ -1,0 +1,176 @@
+import type { Digest } from "#base/digest.ts";
+import { OneholdError } from "#base/errors.ts";
+import { parseConfig } from "#formats/oci.ts";
+import { isHostImage } from "#image/host-image.ts";
+import { formatReference, type ImageReference, storedName } from "#image/reference.ts";
+import { openDirectory } from "#linux/descriptor.ts";
+import { syncfs } from "#linux/sync.ts";
+import { inspectRemote, type RemoteManifest } from "#sources/inspect-remote.ts";
+import { pullImage, type PullRequest } from "#sources/pull.ts";
+import { type ImageRecord, readConfig, readManifest } from "#stores/containers-storage/images.ts";
+import {
+  findImage,
+  type ImageStore,
+  listLayers,
+  openImageStore,
+} from "#stores/containers-storage/store.ts";
+import { makeStores } from "./init.ts";
+import { type HostContext, type Operation, runOperation } from "./operation.ts";
+import { addPin, isPinned } from "./pins.ts";
+import { type Projection, projectIntoOstree } from "./projection.ts";
+import { type ImageNote, writeNote } from "./records.ts";
+import { demandSpace, warnOfTightSpace, watchSpace } from "./space.ts";
+import { type Stopwatch, stopwatch } from "./stopwatch.ts";
+
+export interface PullOptions {
+  readonly reference: ImageReference;
+  readonly pin: boolean;
+  /** Treat it as a host image whatever its labels say. */
+  readonly host: boolean;
+  readonly source: PullRequest["source"];
+  readonly allowCopy: boolean;
+  readonly tlsVerify: boolean | undefined;
+}
+
+export interface PullResult {
+  readonly reference: string;
+  readonly digest: Digest;
+  readonly pinned: boolean;
+  /** `present`: the image store had it already. */
+  readonly imageStore: "pulled" | "present";
+  /** Bytes of the layers' blobs. */
+  readonly bytes: { readonly fetched: number; readonly cached: number };
+  readonly ostree: Projection | undefined;
+  /** Wall time by phase, in milliseconds. */
+  readonly milliseconds: Readonly<Record<"inspect" | "pull" | "sync" | "share" | "total", number>>;
+}
+
+/** Brings an image into the image store and, a host image, into the ostree repository; deploys nothing. */
+export function pull(context: HostContext, options: PullOptions): Promise<PullResult> {
+  const reference = formatReference(options.reference);
+  return runOperation(context, { verb: "image pull", subject: reference }, async (operation) => {
+    const clock = stopwatch("inspect", "pull", "sync", "share");
+    await makeStores(context);
+    const store = openImageStore(context.sysroot.imageStore);
+    const remote = await clock.time("inspect", () => inspectRemote(options.reference, { tlsVerify: options.tlsVerify, signal: context.signal }));
+    const there = remote === undefined ? undefined : imageAsNamed(store, remote.digest, options.reference);
+    const bytes = countBytes(store, remote);
+    const image =
+      there ?? (await pullIntoStore(context, operation, store, options, remote, bytes.fetched, clock));
+    const documents = { manifest: readManifest(image), config: readConfig(image) };
+    const config = parseConfig(documents.config);
+    const pinned = options.pin || isPinned(context.sysroot, image.digest);
+    const record = (ostree: ImageNote["ostree"]) =>
+      writeNote(context.sysroot, image.digest, newNote(reference, ostree), documents);
+    let ostree: Projection | undefined;
+    if (options.host || isHostImage(config.labels)) {
+      const request = { image, store, documents, config, reference, pinned, allowCopy: options.allowCopy };
+      ostree = await clock
+        .time("share", () => projectIntoOstree(context, operation, request))
+        .catch((error: unknown) => {
+          // The image stays in the image store, and `image list` can say why ostree has none of it.
+          if (error instanceof OneholdError) record({ state: "refused", code: error.code, message: error.message });
+          throw error;
+        });
+    }
+    operation.stage("recording");
+    if (there === undefined || ostree?.state === "imported") record(ostree === undefined ? undefined : noteOf(ostree));
+    if (options.pin) addPin(context.sysroot, image.digest, reference);
+    return {
+      reference,
+      digest: image.digest,
+      pinned,
+      imageStore: there === undefined ? "pulled" : "present",
+      bytes,
+      ostree,
+      milliseconds: clock.result(),
+    };
+  });
+}
+
+function newNote(reference: string, ostree: ImageNote["ostree"]): ImageNote {
+  return { version: 1, reference, pulled: new Date().toISOString(), ...(ostree === undefined ? {} : { ostree }) };
+}
+
+function noteOf(projection: Projection): ImageNote["ostree"] {
+  const { commit } = projection;
+  if (projection.state === "present") return { state: "present", commit };
+  const { account, leftOut } = projection;
+  return { state: "imported", commit, ...account, leftOut: { special: [...leftOut.special], byRule: { ...leftOut.byRule } } };
+}
+
+/** The image in the store that the reference's manifest names, if the reference is one of its names there. */
+function imageAsNamed(store: ImageStore, digest: Digest, reference: ImageReference): ImageRecord | undefined {
+  const image = findImage(store, { digest });
+  const name = storedName(reference);
+  return image !== undefined && (name === undefined || image.names.includes(name)) ? image : undefined;
+}
+
+function countBytes(store: ImageStore, remote: RemoteManifest | undefined): { fetched: number; cached: number } {
+  const there = new Set(listLayers(store).map((layer) => layer.compressedDigest));
+  let fetched = 0;
+  let cached = 0;
+  for (const layer of remote?.manifest.layers ?? []) {
+    if (there.has(layer.digest)) cached += layer.size;
+    else fetched += layer.size;
+  }
+  return { fetched, cached };
+}
+
+async function pullIntoStore(
+  context: HostContext,
+  operation: Operation,
+  store: ImageStore,
+  options: PullOptions,
+  remote: RemoteManifest | undefined,
+  bytes: number,
+  clock: Stopwatch<"pull" | "sync">,
+): Promise<ImageRecord> {
+  const { sysroot, report } = context;
+  const layers = remote?.manifest.layers.length ?? 1;
+  demandSpace({
+    directory: sysroot.imageStore,
+    what: `pulling ${formatReference(options.reference)}`,
+    // A blob is a temporary file first, and no smaller once it is unpacked.
+    bytes: bytes * 2,
+    inodes: layers * inodesOfLayer,
+  });
+  warnOfTightSpace(sysroot.imageStore, bytes, report);
+  operation.markUnclean(listLayers(store).map((layer) => layer.id));
+  operation.stage("pulling");
+  const controller = new AbortController();
+  const signal = AbortSignal.any([context.signal, controller.signal]);
+  let pulled: { imageId: string };
+  try {
+    using _watch = watchSpace(sysroot.imageStore, controller);
+    pulled = await clock.time("pull", () =>
+      pullImage({
+        reference: options.reference,
+        storeRoot: sysroot.imageStore,
+        temporary: sysroot.state.temporary,
+        source: options.source,
+        tlsVerify: options.tlsVerify,
+        remote,
+        report,
+        signal,
+      }),
+    );
+  } catch (error) {
+    throw controller.signal.aborted ? controller.signal.reason : error;
+  }
+  operation.stage("pulled");
+  await clock.time("sync", () => {
+    using root = openDirectory(sysroot.imageStore);
+    syncfs(root.fd);
+  });
+  operation.markClean();
+  const image = findImage(store, { id: pulled.imageId });
+  if (image !== undefined) return image;
+  throw new OneholdError("pull-failed", `${formatReference(options.reference)} was pulled, but the image store does not hold it whole`, {
+    subject: sysroot.imageStore,
+    hint: "Pull it again.",
+  });
+}
+
+/** The folders and links of a layer in the store. */
+const inodesOfLayer = 8;

@@ -1,0 +1,39 @@
+import type { ByteString } from "#base/bytes.ts";
+import { directory, type DirectoryNode, type TreeNode } from "./tree.ts";
+
+/**
+ * The image's root file system: its layers laid over each other, base first, by OCI's rules (image-spec,
+ * layer.md): a whiteout hides what the layers below have, never what its own layer brings; an upper entry
+ * replaces a lower one; two directories are united and the upper one's owner, mode and xattrs win.
+ */
+export function mergeLayers(layers: readonly DirectoryNode[]): DirectoryNode {
+  const [base, ...rest] = layers;
+  if (base === undefined) throw new Error("an image has at least one layer");
+  return rest.reduce(overlay, withoutWhiteouts(base));
+}
+
+/** Lays a layer over a merged tree. */
+export function overlay(lower: DirectoryNode, upper: DirectoryNode): DirectoryNode {
+  if (upper.opaque) return withoutWhiteouts(upper);
+  const children = new Map(lower.children);
+  for (const name of upper.whiteouts) children.delete(name);
+  for (const [name, node] of upper.children) children.set(name, overlayNode(children.get(name), node));
+  return directory(upper.metadata, children);
+}
+
+function overlayNode(lower: TreeNode | undefined, upper: TreeNode): TreeNode {
+  if (upper.kind !== "directory") return upper;
+  return lower?.kind === "directory" ? overlay(lower, upper) : withoutWhiteouts(upper);
+}
+
+/** A tree without whiteouts stays the same node, so that merging copies only what an upper layer touches. */
+function withoutWhiteouts(node: DirectoryNode): DirectoryNode {
+  let changed = node.opaque || node.whiteouts.size > 0;
+  const children = new Map<ByteString, TreeNode>();
+  for (const [name, child] of node.children) {
+    const clean = child.kind === "directory" ? withoutWhiteouts(child) : child;
+    changed ||= clean !== child;
+    children.set(name, clean);
+  }
+  return changed ? directory(node.metadata, children) : node;
+}

@@ -1,0 +1,56 @@
+import type { ByteString } from "#base/bytes.ts";
+import type { FileMetadata } from "#formats/ostree-objects.ts";
+
+/**
+ * An image (or one layer of it) as a tree of names. Nodes are never changed once a tree is built: merging
+ * and every store's transformation make new directories and reuse the nodes that stay as they are, so a
+ * node's identity can serve as the key for what a store knows of it (its checksum, say).
+ *
+ * Names that are hardlinks of each other hold the same FileNode.
+ */
+export type TreeNode = DirectoryNode | FileNode | SymlinkNode | SpecialNode;
+
+export interface DirectoryNode {
+  readonly kind: "directory";
+  readonly metadata: FileMetadata;
+  readonly children: ReadonlyMap<ByteString, TreeNode>;
+  /** Of a layer: the names that it takes away from the layers below. Empty in a merged tree. */
+  readonly whiteouts: ReadonlySet<ByteString>;
+  /** Of a layer: nothing that the layers below have in this directory is left. */
+  readonly opaque: boolean;
+}
+
+export interface FileNode {
+  readonly kind: "file";
+  readonly metadata: FileMetadata;
+  readonly size: number;
+  /** Which layer's files hold the content: an index into the image's layers. */
+  readonly layer: number;
+  /** Where in that layer's files: relative, no `.` or `..`, no symlink on the way. */
+  readonly path: ByteString;
+}
+
+export interface SymlinkNode {
+  readonly kind: "symlink";
+  readonly metadata: FileMetadata;
+  readonly target: ByteString;
+}
+
+export interface SpecialNode {
+  readonly kind: "special";
+  readonly metadata: FileMetadata;
+  readonly type: "fifo" | "char" | "block";
+  readonly deviceMajor: number;
+  readonly deviceMinor: number;
+}
+
+const noNames: ReadonlySet<ByteString> = new Set();
+
+export function directory(metadata: FileMetadata, children: ReadonlyMap<ByteString, TreeNode>): DirectoryNode {
+  return { kind: "directory", metadata, children, whiteouts: noNames, opaque: false };
+}
+
+/** The same directory with other children. */
+export function withChildren(node: DirectoryNode, children: ReadonlyMap<ByteString, TreeNode>): DirectoryNode {
+  return { ...node, children };
+}

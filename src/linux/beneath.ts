@@ -1,0 +1,40 @@
+import { constants } from "node:fs";
+import { type Descriptor, failureAt, O_CLOEXEC, O_TMPFILE, owned } from "./descriptor.ts";
+import { cPath, libc, type PathLike } from "./libc.ts";
+import { isErrno, SystemError } from "./system-error.ts";
+
+/**
+ * Opens a path that somebody else may have made, below a directory that it can't leave (openat2 with
+ * RESOLVE_BENEATH): SystemError EXDEV for `..`, an absolute path or a symlink that leads out, and ELOOP for
+ * the magic links of /proc. Symlinks that stay inside are followed; give O_NOFOLLOW for the last one.
+ */
+export function openBeneath(rootFd: number, path: PathLike, flags: number, mode = 0o600): Descriptor {
+  const creates = (flags & constants.O_CREAT) !== 0 || (flags & O_TMPFILE) === O_TMPFILE;
+  // struct open_how: flags u64 @0, mode u64 @8 (0 where nothing is made), resolve u64 @16.
+  how.writeBigUInt64LE(BigInt(flags | O_CLOEXEC), 0);
+  how.writeBigUInt64LE(BigInt(creates ? mode : 0), 8);
+  how.writeBigUInt64LE(RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS, 16);
+  for (let attempt = 1; ; attempt += 1) {
+    const c = libc();
+    const fd = c.syscall(SYS_openat2, rootFd, cPath(path), how, how.length);
+    if (fd >= 0) return owned(fd);
+    const error = failureAt("openat2", c.errno(), rootFd, path);
+    if (isErrno(error, "EXDEV")) throw escapes(error);
+    // The kernel could not rule out that a rename meanwhile led it outside.
+    if (!isErrno(error, "EAGAIN") || attempt === attempts) throw error;
+  }
+}
+
+/** The same on all architectures that are younger than it. The C library has no function for it. */
+const SYS_openat2 = 437;
+const RESOLVE_NO_MAGICLINKS = 0x02n;
+const RESOLVE_BENEATH = 0x08n;
+const attempts = 100;
+const how = Buffer.alloc(24);
+
+function escapes(error: SystemError): SystemError {
+  return new SystemError(error.syscall, error.errno, error.path, {
+    cause: error,
+    hint: "The path leads out of the folder that it must stay in.",
+  });
+}

@@ -1,0 +1,92 @@
+import fs from "node:fs";
+import { byteStringOfText, bytesOf } from "#base/bytes.ts";
+import { OneholdError } from "#base/errors.ts";
+import { type Checksum, checksumOf, type FileMetadata } from "#formats/ostree-objects.ts";
+import { parseXattrs, type Xattr } from "#formats/xattrs.ts";
+import type { DirectoryNode, FileNode, SymlinkNode, TreeNode } from "#image/tree.ts";
+import { openBeneath } from "#linux/beneath.ts";
+import { openDirectory } from "#linux/descriptor.ts";
+
+/**
+ * Layers that carry parts of an ostree repository (images made by `ostree container encapsulate`, as Fedora
+ * and CentOS publish them): tars of `sysroot/ostree/repo/objects/…` in the form that libostree calls
+ * bare-split-xattrs. A file object's owner and mode are in its tar header, its xattrs in an object of their
+ * own that `<checksum>.file-xattrs-link` is a hardlink to. Source: ostree-ext's tar format, version 1.
+ */
+export interface NativeLayer {
+  /** File objects with the checksum that their names claim. */
+  readonly files: Map<FileNode | SymlinkNode, { expected: Checksum; metadata: FileMetadata }>;
+  /** Commits, dirtrees and dirmetas, their bytes checked against their names. */
+  readonly metadata: { checksum: Checksum; type: "commit" | "dirtree" | "dirmeta"; bytes: Buffer }[];
+}
+
+/** As libostree refuses larger ones (tar import of ostree-ext: 10 MiB for metadata, 1 MiB for xattrs). */
+const maxMetadata = 10 * 1024 * 1024;
+const maxXattrs = 1024 * 1024;
+
+const objectsFolder = ["sysroot", "ostree", "repo", "objects"].map((name) => byteStringOfText(name));
+const prefixPattern = /^[0-9a-f]{2}$/;
+const objectPattern = /^([0-9a-f]{62})\.(file|dirtree|dirmeta|commit|commitmeta|file-xattrs|file-xattrs-link)$/;
+
+/** Finds the repository's objects in a layer's tree; `root` is the folder with the layer's files. */
+export function collectNativeLayer(tree: DirectoryNode, root: string): NativeLayer {
+  using directory = openDirectory(root);
+  const read = (node: TreeNode, limit: number) => readWhole(directory.fd, node, limit);
+  const layer: NativeLayer = { files: new Map(), metadata: [] };
+  const xattrsOf = new Map<Checksum, readonly Xattr[]>();
+  const parsed = new Map<TreeNode, readonly Xattr[]>();
+  const contents: [Checksum, FileNode | SymlinkNode][] = [];
+  for (const { checksum, type, node } of objectsIn(tree)) {
+    if (type === "file" && node.kind !== "directory" && node.kind !== "special") contents.push([checksum, node]);
+    else if (type === "file-xattrs-link") {
+      // Few distinct sets, many links to them: hardlinks share their node.
+      let xattrs = parsed.get(node);
+      if (xattrs === undefined) {
+        xattrs = parseXattrs(read(node, maxXattrs));
+        parsed.set(node, xattrs);
+      }
+      xattrsOf.set(checksum, xattrs);
+    } else if (type === "commit" || type === "dirtree" || type === "dirmeta") {
+      const bytes = read(node, maxMetadata);
+      if (checksumOf(bytes) !== checksum) throw corrupt(`object ${checksum}.${type} does not have its checksum`);
+      layer.metadata.push({ checksum, type, bytes });
+    }
+  }
+  for (const [checksum, node] of contents) {
+    const { uid, gid, mode } = node.metadata;
+    layer.files.set(node, { expected: checksum, metadata: { uid, gid, mode, xattrs: xattrsOf.get(checksum) ?? [] } });
+  }
+  return layer;
+}
+
+function* objectsIn(tree: DirectoryNode): Generator<{ checksum: Checksum; type: string; node: TreeNode }> {
+  let folder: TreeNode | undefined = tree;
+  for (const name of objectsFolder) folder = folder?.kind === "directory" ? folder.children.get(name) : undefined;
+  if (folder?.kind !== "directory") return;
+  for (const [prefix, child] of folder.children) {
+    if (!prefixPattern.test(prefix) || child.kind !== "directory") continue;
+    for (const [name, node] of child.children) {
+      const [, rest, type] = objectPattern.exec(name) ?? [];
+      if (rest !== undefined && type !== undefined) yield { checksum: (prefix + rest) as Checksum, type, node };
+    }
+  }
+}
+
+function readWhole(rootFd: number, node: TreeNode, limit: number): Buffer {
+  if (node.kind !== "file") throw corrupt("a metadata object is not a regular file");
+  if (node.size > limit) throw corrupt(`${node.path} is ${node.size} bytes, more than the ${limit} that ostree allows`);
+  using file = openBeneath(rootFd, bytesOf(node.path), fs.constants.O_RDONLY | fs.constants.O_NOFOLLOW);
+  const bytes = Buffer.alloc(node.size);
+  for (let done = 0; done < bytes.length; ) {
+    const count = fs.readSync(file.fd, bytes, done, bytes.length - done, done);
+    if (count === 0) throw corrupt(`${node.path} is shorter than its tar says`);
+    done += count;
+  }
+  return bytes;
+}
+
+function corrupt(why: string): OneholdError {
+  return new OneholdError("corrupt", `the image's ostree layer is damaged: ${why}`, {
+    hint: "Ask whoever publishes the image, or pull it again.",
+  });
+}

@@ -1,0 +1,51 @@
+import { readFileSync, readdirSync } from "node:fs";
+import { OneholdError } from "#base/errors.ts";
+import { parseReference } from "#image/reference.ts";
+import { bindMount, mount, mountTable } from "#linux/mounts.ts";
+import { reexecInMountNamespace } from "#linux/namespace.ts";
+import { inspectRemote } from "#sources/inspect-remote.ts";
+import { pullImage } from "#sources/pull.ts";
+import type { PullOrder, PullLine } from "./pull-session.ts";
+
+// A process of its own for each pull, as the command line is: mounts, signals and what is left behind are real.
+reexecInMountNamespace();
+
+const order: PullOrder = JSON.parse(process.argv[2] ?? "");
+const say = (line: PullLine) => process.stdout.write(`${JSON.stringify(line)}\n`);
+const interrupt = new AbortController();
+process.on("SIGTERM", () => interrupt.abort());
+
+for (const [source, target] of order.binds ?? []) bindMount(source, target);
+if (order.storeSizeMiB !== undefined) mount("tmpfs", order.storeFolder, { type: "tmpfs", data: `size=${order.storeSizeMiB}m` });
+
+try {
+  const reference = parseReference(order.reference);
+  const common = { tlsVerify: order.tlsVerify, root: order.root, signal: interrupt.signal };
+  if (order.inspect === true) {
+    const remote = await inspectRemote(reference, common);
+    say({ remote: remote === undefined ? null : { ...remote, bytes: remote.bytes.toString("base64") } });
+  } else {
+    const result = await pullImage({
+      ...common,
+      reference,
+      storeRoot: `${order.storeFolder}/storage`,
+      temporary: order.temporary,
+      source: order.source ?? "auto",
+      report: (event) => say({ at: performance.now(), event }),
+    });
+    say({ result });
+  }
+} catch (error) {
+  if (!(error instanceof OneholdError)) throw error;
+  say({ error: { code: error.code, message: error.message, hint: error.hint, subject: error.subject } });
+}
+
+const ours = new Set((order.binds ?? []).map(([, target]) => target).concat(order.storeFolder));
+const mounts = mountTable().map(({ mountPoint }) => mountPoint);
+const before = readFileSync(`/proc/${process.ppid}/mountinfo`, "utf8");
+say({
+  end: {
+    mounts: mounts.filter((mountPoint) => !ours.has(mountPoint) && !before.includes(` ${mountPoint} `)),
+    temporary: order.temporary === "" ? [] : readdirSync(order.temporary),
+  },
+});

@@ -1,0 +1,104 @@
+/**
+ * Makes dist/ (the bundle: one file for the start, one for each part that is loaded later, one for each
+ * worker) and bin/onehold (the launcher).
+ */
+import { execFileSync } from "node:child_process";
+import { globSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import { basename, dirname, join } from "node:path";
+import { build, type Metafile, type Plugin } from "esbuild";
+
+const root = dirname(import.meta.dirname);
+const dist = join(root, "dist");
+
+const workerUrl = /new URL\("(?:\.\.\/)+workers\/([a-z0-9-]+)\.ts", import\.meta\.url\)/g;
+
+/**
+ * In the source, a worker's entry point is `new URL("../workers/NAME.ts", import.meta.url)`, which works
+ * without a bundle too. All files of the bundle but the workers are in one folder, so there it is the same
+ * from everywhere.
+ */
+const workerUrls: Plugin = {
+  name: "worker-urls",
+  setup(builder) {
+    builder.onLoad({ filter: /\/src\/.*\.ts$/ }, ({ path }) => {
+      const contents = readFileSync(path, "utf8").replace(workerUrl, 'new URL("./workers/$1.mjs", import.meta.url)');
+      return { contents, loader: "ts" };
+    });
+  },
+};
+
+const { outputFiles, metafile } = await build({
+  absWorkingDir: root,
+  entryPoints: [
+    { in: "src/cli/main.ts", out: "onehold" },
+    ...globSync("src/workers/*.ts", { cwd: root }).map((path) => ({
+      in: path,
+      out: `workers/${basename(path, ".ts")}`,
+    })),
+  ],
+  outdir: dist,
+  outExtension: { ".js": ".mjs" },
+  bundle: true,
+  splitting: true,
+  format: "esm",
+  platform: "node",
+  target: "node26",
+  // Its native part is found beside its own package.
+  external: ["koffi"],
+  sourcemap: "linked",
+  sourcesContent: false,
+  write: false,
+  metafile: true,
+  plugins: [workerUrls],
+  logLevel: "warning",
+});
+
+checkStart(metafile);
+const changed = outputFiles.filter(({ path, contents }) => writeIfChanged(path, contents));
+removeOthers(new Set(outputFiles.map(({ path }) => path)));
+const launcher = join(root, "bin/onehold");
+writeIfChanged(launcher, readFileSync(join(root, "tools/launcher.sh")), 0o755);
+if (changed.length > 0) renewCompileCache();
+
+/** The first file must load in any Node.js, or the check of its version can't be heard. */
+function checkStart({ outputs }: Metafile): void {
+  const start = outputs["dist/onehold.mjs"]?.imports ?? [];
+  const early = start.filter(({ kind, path }) => kind === "import-statement" && !path.startsWith("node:"));
+  if (start.length > early.length && early.length === 0) return;
+  const paths = early.map(({ path }) => path).join(", ");
+  throw new Error(`dist/onehold.mjs must import nothing before it has checked Node's version, but does: ${paths}`);
+}
+
+/**
+ * Whole or not at all, since a program that runs now may load a file of the bundle at any time. Returns
+ * whether it wrote.
+ */
+function writeIfChanged(path: string, contents: Uint8Array, mode = 0o644): boolean {
+  if (readIfThere(path)?.equals(contents) === true) return false;
+  mkdirSync(dirname(path), { recursive: true });
+  const unfinished = join(dirname(path), `.${basename(path)}.${process.pid}`);
+  writeFileSync(unfinished, contents, { mode });
+  renameSync(unfinished, path);
+  return true;
+}
+
+function readIfThere(path: string): Buffer | undefined {
+  try {
+    return readFileSync(path);
+  } catch {
+    return undefined;
+  }
+}
+
+/** What an older build left. */
+function removeOthers(wanted: ReadonlySet<string>): void {
+  for (const path of globSync("**/*.mjs{,.map}", { cwd: dist }).map((name) => join(dist, name))) {
+    if (!wanted.has(path)) rmSync(path, { force: true });
+  }
+}
+
+/** Filled here, as an installed Onehold's may be on a read-only file system. */
+function renewCompileCache(): void {
+  rmSync(join(dist, ".compile-cache"), { recursive: true, force: true });
+  execFileSync(launcher, ["--help"], { stdio: ["ignore", "ignore", "inherit"] });
+}
