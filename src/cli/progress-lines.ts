@@ -36,11 +36,12 @@ export function progressLines(write: (text: string) => void, clock: Clock = mono
 
   const sayAmount = (): void => {
     if (current === undefined || isTaskComplete(current.task)) return;
-    const amount = amountOf(current, clock());
-    const moved = amount.position !== current.positionSaid;
+    // Asked each time, to see every change.
+    const text = amountText(current, clock());
+    const moved = positionOf(current.task) !== current.positionSaid;
     if (clock() - saidAt < (moved ? betweenAmountsMs : longestSilenceMs)) return;
-    current.positionSaid = amount.position;
-    say([`${titleOf(current.task)}: ${moved ? "" : "still "}${amount.text}`]);
+    current.positionSaid = positionOf(current.task);
+    say([`${titleOf(current.task)}: ${moved ? "" : "still "}${text}`]);
   };
 
   const settle = (): void => {
@@ -57,7 +58,7 @@ export function progressLines(write: (text: string) => void, clock: Clock = mono
     const key = taskKey(event);
     if (current?.key !== key) {
       settle();
-      current = { key, task: event, startedAt: clock(), measure: speedometer(clock()), positionSaid: -1 };
+      current = { key, task: event, startedAt: clock(), measure: speedometer(clock()), positionSaid: positionOf(event) };
       timer = setInterval(sayAmount, tickMs).unref();
       say([beginning(event), ...ending(undefined, event, 0)]);
       return;
@@ -81,9 +82,13 @@ interface CurrentTask {
   positionSaid: number;
 }
 
-function amountOf({ task, measure }: CurrentTask, now: number): { position: number; text: string } {
-  if (task.kind === "steps") return { position: task.steps, text: stepText(task) };
-  return { position: bytesInPlace(task), text: bytesSentence(task, measure(task, now)) };
+function amountText({ task, measure }: CurrentTask, now: number): string {
+  return task.kind === "steps" ? stepText(task) : bytesSentence(task, measure(task, now));
+}
+
+/** What has to change for another line. A new step has had one of its own. */
+function positionOf(task: Task): number {
+  return task.kind === "steps" ? 0 : bytesInPlace(task);
 }
 
 function titleOf(task: Task): string {

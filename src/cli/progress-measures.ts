@@ -55,19 +55,22 @@ export interface Speed {
 
 const windowMs = 8000;
 const minimumMs = 1500;
+/** Reports may come in steps of a second or two; a longer pause slows the task down. */
+const pauseMs = 3000;
 
-/** Measures how fast one task goes. Cached bytes are not speed. */
+/** Measures how fast one task goes, from the changes that it is shown. Cached bytes are not speed. */
 export function speedometer(startedAt: number): (task: BytesProgress, now: number) => Speed {
-  const samples: { at: number; fetched: number }[] = [];
+  const changes: { at: number; fetched: number }[] = [];
   return (task, now) => {
     const fetched = Math.max(0, bytesInPlace(task) - task.bytesCached);
-    samples.push({ at: now, fetched });
-    while (samples.length > 2 && now - (samples[1]?.at ?? now) >= windowMs) samples.shift();
-    const first = samples[0] ?? { at: now, fetched };
-    const span = now - first.at;
-    const rate = span < minimumMs ? undefined : Math.max(0, ((fetched - first.fetched) * 1000) / span);
-    const left = task.bytesTotal - bytesInPlace(task);
-    const remaining = rate !== undefined && rate > 0 && task.bytesTotal > 0 ? Math.max(0, left) / rate : undefined;
+    if (changes.at(-1)?.fetched !== fetched) changes.push({ at: now, fetched });
+    while (changes.length > 2 && now - (changes[1]?.at ?? now) >= windowMs) changes.shift();
+    const first = changes[0] ?? { at: now, fetched };
+    const idle = now - (changes.at(-1)?.at ?? now);
+    const span = now - first.at - (idle < pauseMs ? idle : 0);
+    const rate = idle >= windowMs ? 0 : span < minimumMs ? undefined : Math.max(0, ((fetched - first.fetched) * 1000) / span);
+    const left = Math.max(0, task.bytesTotal - bytesInPlace(task));
+    const remaining = rate !== undefined && rate > 0 && task.bytesTotal > 0 ? left / rate : undefined;
     return { rate, remaining, elapsed: now - startedAt };
   };
 }

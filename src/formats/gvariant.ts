@@ -52,7 +52,7 @@ export function tuple(members: readonly Member[]): Buffer {
     result.set(member.bytes, position);
     position += member.bytes.length;
   }
-  for (const end of ends.reverse()) position = writeOffset(result, end, position, width);
+  for (const end of ends.toReversed()) position = writeOffset(result, end, position, width);
   return result;
 }
 

@@ -80,7 +80,7 @@ export function paxXattrs(records: PaxRecords): readonly Xattr[] {
       names.push(key.slice(xattrPrefix.length) as ByteString);
   }
   if (names.length === 0) return noXattrs;
-  return Object.freeze(names.sort().map((name) => xattr(name, records.get(xattrPrefix + name) ?? "")));
+  return Object.freeze(names.toSorted().map((name) => xattr(name, records.get(xattrPrefix + name) ?? "")));
 }
 
 /** With memory of its own, so that a message to a worker carries this value and not a whole buffer pool. */

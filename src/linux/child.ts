@@ -271,7 +271,7 @@ function extraStdio(options: StartOptions): (number | "ignore")[] {
 
 function keepTail(chunks: Buffer[], chunk: Buffer, limit: number): void {
   chunks.push(chunk);
-  let length = chunks.reduce((sum, { length }) => sum + length, 0);
+  let length = chunks.reduce((sum, kept) => sum + kept.length, 0);
   while (chunks.length > 1 && length - (chunks[0]?.length ?? 0) >= limit) length -= chunks.shift()?.length ?? 0;
 }
 

@@ -48,7 +48,7 @@ export function libc(): Libc {
 }
 
 function bind(): Libc {
-  const koffi: typeof import("koffi") = createRequire(import.meta.url)("koffi");
+  const koffi = createRequire(import.meta.url)("koffi") as typeof import("koffi");
   const library = koffi.load(null);
   const declare = (name: string, result: "int" | "int64", ...parameters: string[]) =>
     library.func(name, result, parameters);

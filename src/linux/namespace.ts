@@ -13,13 +13,12 @@ import { withSystemErrors } from "./system-error.ts";
  */
 export function reexecInMountNamespace(keptFds: readonly number[] = []): void {
   if (inPrivateMountNamespace()) return;
-  const { execve } = process;
-  if (execve === undefined) throw new Error("this Node can't replace its process");
+  if (process.execve === undefined) throw new Error("this Node can't replace its process");
   const unshare = requireProgram("unshare");
   for (const fd of keptFds) keepOverExec(fd);
   const args = [...process.execArgv, ...process.argv.slice(1)];
   const env = { ...process.env, [outerNamespace]: currentNamespace() };
-  execve(unshare, ["unshare", "--mount", "--propagation", "slave", "--", process.execPath, ...args], env);
+  process.execve(unshare, ["unshare", "--mount", "--propagation", "slave", "--", process.execPath, ...args], env);
 }
 
 /** Whether `reexecInMountNamespace` has done its work, here or in the process that started this one. */

@@ -24,7 +24,7 @@ export interface DestinationRange {
   readonly offset: number;
 }
 
-/** `bytes` is what was compared and shared: less than asked for only where the source ends before. */
+/** `bytes` is what was compared and found the same. An end that is not on a block boundary counts, but is not shared. */
 export type DedupeOutcome = { readonly outcome: "same"; readonly bytes: number } | { readonly outcome: "differs" };
 
 /**

@@ -51,14 +51,12 @@ export function withSystemErrors<T>(action: () => T): T {
 }
 
 /** The SystemError for an error of node:fs or node:child_process; every other error as it is. */
-export function toSystemError(error: unknown): unknown {
+export function toSystemError<T>(error: T): T | SystemError {
   if (!(error instanceof Error) || error instanceof OneholdError) return error;
   const errno = errnoOf(error);
   if (errno === undefined) return error;
   const { syscall, path } = error as NodeJS.ErrnoException;
-  return new SystemError(syscall ?? "system call", errno, path === undefined ? undefined : String(path), {
-    cause: error,
-  });
+  return new SystemError(syscall ?? "system call", errno, path, { cause: error });
 }
 
 function errnoOf(error: unknown): number | undefined {

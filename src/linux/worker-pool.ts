@@ -13,7 +13,7 @@ export class WorkerPool<Request, Reply> implements AsyncDisposable {
   readonly #size: number;
   readonly #data: unknown;
   readonly #members = new Set<Member<Request, Reply>>();
-  #queue: Job<Request, Reply>[] = [];
+  readonly #queue: Job<Request, Reply>[] = [];
   #closed = false;
 
   /** `entry` is a module that calls `serve`. Threads start when there is work for them; each gets `data` (see `dataOfWorker`). */

@@ -81,13 +81,16 @@ export async function pull(store: TestStore, tag: string, podman = store.podman)
 export async function addTwoImages(layout: OciLayout): Promise<{ app: Image; other: Image }> {
   const base = await addLayer(layout, { entries: baseEntries });
   const app = await addLayer(layout, { entries: [directory("etc"), file("etc/app", "app\n"), whiteout("etc/issue")] });
-  const library = await addLayer(layout, { entries: [file("usr/lib/liba.so", Buffer.alloc(70_000, 7))] }, "none");
-  const other = await addLayer(layout, { entries: [symlink("usr/lib/libb.so", "liba.so")] });
+  const library = await addLayer(layout, { entries: [...usrLib, file("usr/lib/liba.so", Buffer.alloc(70_000, 7))] }, "none");
+  const other = await addLayer(layout, { entries: [...usrLib, symlink("usr/lib/libb.so", "liba.so")] });
   return {
     app: addImage(layout, { tag: "app", layers: [base, app], labels: { role: "app" } }),
     other: addImage(layout, { tag: "other", layers: [base, library, other] }),
   };
 }
+
+/** `podman system check` takes folders that a tar does not list for damage. */
+const usrLib: readonly Entry[] = [directory("usr"), directory("usr/lib")];
 
 const baseEntries: readonly Entry[] = [
   directory("etc"),

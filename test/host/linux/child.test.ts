@@ -69,7 +69,7 @@ describe("a program that succeeds", () => {
       onStderr: (chunk) => seen.push(chunk.toString()),
       maxOutput: 2,
     });
-    assert.deepEqual([seen[0], seen.slice(1).sort(), stdout.length], ["one\n", ["three\n", "two\n"], 0]);
+    assert.deepEqual([seen[0], seen.slice(1).toSorted(), stdout.length], ["one\n", ["three\n", "two\n"], 0]);
   });
 });
 
@@ -79,7 +79,7 @@ describe("a program that fails", () => {
       assert.ok(error instanceof ProgramError && error.code === "program-failed");
       assert.equal(error.exitCode, 125);
       assert.equal(error.message, "sh ended with exit status 125: first\nx\nError:  [31mno such image");
-      assert.match(error.stderr, /^first\nx\rError: \u001b/);
+      assert.ok(error.stderr.startsWith("first\nx\rError: \u001b[31mno"));
       return true;
     });
   });

@@ -22,7 +22,7 @@ test("names of any bytes, as other programs see them", async () => {
   closeFd(openAt(directory.fd, "ü", O_CREAT | O_EXCL | O_WRONLY, 0o640));
   const script = 'opendir D, $ARGV[0]; print map { unpack("H*", $_) . "\\n" } sort grep { !/^\\.\\.?$/ } readdir D';
   const seen = (await runProgram("perl", ["-e", script, folder.path])).trim().split("\n");
-  assert.deepEqual(seen, [...names.map((name) => name.toString("hex")), Buffer.from("ü").toString("hex")].sort());
+  assert.deepEqual(seen, [...names.map((name) => name.toString("hex")), Buffer.from("ü").toString("hex")].toSorted());
 });
 
 test("descriptors are closed by an exec, those of both kinds", async () => {

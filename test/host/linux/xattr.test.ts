@@ -90,7 +90,7 @@ for (const kind of ["xfs", "btrfs", "ext4"] as const) {
         const names = Array.from({ length: 15 }, (_, index) => name(`user.${"n".repeat(80)}${index}`));
         for (const key of names) setXattr(target, key, Buffer.from("v"));
         setXattr(target, name("user.long"), long);
-        assert.deepEqual(listXattrs(target).sort(), [name("user.long"), ...names].sort());
+        assert.deepEqual(listXattrs(target).toSorted(), [name("user.long"), ...names].toSorted());
         assert.ok(getXattr({ path: file }, name("user.long"))?.equals(long));
         assert.equal((await getfattr(file))["user.long"], long.toString("hex"));
       });
@@ -125,14 +125,14 @@ test("names are bytes", async () => {
   const odd: ByteString = byteString(Buffer.from([...Buffer.from("user."), 0xff, 0x80, 0x01, 0x20]));
   setXattr({ path: file }, odd, Buffer.from("v"));
   setXattr({ path: file }, name("user.é"), Buffer.from("w"));
-  assert.deepEqual(listXattrs({ path: file }).sort(), [name("user.é"), odd].sort());
+  assert.deepEqual(listXattrs({ path: file }).toSorted(), [name("user.é"), odd].toSorted());
   // getfattr prints what is not text in a way of its own, so perl calls listxattr itself.
   const number = process.arch === "arm64" ? 11 : 194;
   const script = `$b = "\\0" x 999; $n = syscall(${number}, $ARGV[0], $b, 999); print unpack("H*", substr $b, 0, $n)`;
   const seen = Buffer.from(await runProgram("perl", ["-e", script, file]), "hex")
     .toString("latin1")
     .split("\0");
-  assert.deepEqual(seen.slice(0, -1).sort(), [name("user.é"), odd].sort());
+  assert.deepEqual(seen.slice(0, -1).toSorted(), [name("user.é"), odd].toSorted());
   assert.throws(
     () => setXattr({ path: file }, name("user.a\0b"), Buffer.from("v")),
     (error) => isErrno(error, "EINVAL"),

@@ -62,5 +62,8 @@ describe("formatCountdown", () => {
 });
 
 test("formatCount has a plural", () => {
-  assert.deepEqual([0, 1, 2].map((count) => formatCount(count, "layer")), ["0 layers", "1 layer", "2 layers"]);
+  assert.deepEqual(
+    [0, 1, 2].map((count) => formatCount(count, "layer")),
+    ["0 layers", "1 layer", "2 layers"],
+  );
 });

@@ -8,8 +8,14 @@ const human = ({ image, bytes }: typeof value): string => `${image} has ${bytes}
 
 test("people get the text, with a newline at its end", () => {
   assert.equal(renderOutput(value, "humanreadable", human), "localhost:5000/os:1 has 960123456 bytes\n");
-  assert.equal(renderOutput(value, "table", () => "a\n"), "a\n");
-  assert.equal(renderOutput(value, "table", () => ""), "");
+  assert.equal(
+    renderOutput(value, "table", () => "a\n"),
+    "a\n",
+  );
+  assert.equal(
+    renderOutput(value, "table", () => ""),
+    "",
+  );
 });
 
 test("programs get the value whole, bytes exact", () => {
@@ -19,5 +25,8 @@ test("programs get the value whole, bytes exact", () => {
 });
 
 test("what an image says can't control the terminal", () => {
-  assert.equal(renderOutput(value, "humanreadable", () => "a\x1b]0;b\x07\tc"), "a\\x1b]0;b\\x07\tc\n");
+  assert.equal(
+    renderOutput(value, "humanreadable", () => "a\x1b]0;b\x07\tc"),
+    "a\\x1b]0;b\\x07\tc\n",
+  );
 });

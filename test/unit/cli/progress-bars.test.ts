@@ -54,7 +54,10 @@ test("a notice comes above the bars and stays", (t) => {
   report(pulling([layer("4f4f", 0, 10e6)]));
   report({ kind: "notice", level: "warning", text: "little space\nis left\x1b[2J" });
   report({ kind: "notice", level: "info", text: "waiting" });
-  assert.match(screen.text(), /^warning: little space\nis left\\x1b\[2J\nwaiting\nPulling.*\n {2}4f4f.*\n {2}total.*\n$/);
+  assert.match(
+    screen.text(),
+    /^warning: little space\nis left\\x1b\[2J\nwaiting\nPulling.*\n {2}4f4f.*\n {2}total.*\n$/,
+  );
 });
 
 test("a new task leaves the last frame of the one before", async (t) => {

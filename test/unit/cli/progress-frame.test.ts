@@ -8,7 +8,11 @@ import { layer, pulling, staging } from "./events.ts";
 const unknownSpeed: Speed = { rate: undefined, remaining: undefined, elapsed: 0 };
 const speed: Speed = { rate: 12_300_000, remaining: 7.2, elapsed: 9_000 };
 
-const three = [layer("4f4fb700ef54", 12e6, 48e6), layer("8a1e25ce7c4f", 30e6, 30e6), layer("1b930d010525", 50e6, 50e6, 50e6)];
+const three = [
+  layer("4f4fb700ef54", 12e6, 48e6),
+  layer("8a1e25ce7c4f", 30e6, 30e6),
+  layer("1b930d010525", 50e6, 50e6, 50e6),
+];
 
 describe("bytes on a terminal", () => {
   test("a line for each layer and one for the total, done and cached ones named as such", () => {

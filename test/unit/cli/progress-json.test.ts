@@ -42,7 +42,11 @@ describe("every line is valid by bootc's schema", () => {
     assert.ok(!isValid({ type: "Start", version: 1 }));
   });
 
-  const amount = fc.oneof(fc.nat(), fc.double(), fc.constantFrom(-1, 0.5, Number.NaN, Number.POSITIVE_INFINITY, 2 ** 60));
+  const amount = fc.oneof(
+    fc.nat(),
+    fc.double(),
+    fc.constantFrom(-1, 0.5, Number.NaN, Number.POSITIVE_INFINITY, 2 ** 60),
+  );
   const text = fc.string({ unit: "binary" });
   const amounts = { bytes: amount, bytesCached: amount, bytesTotal: amount };
   const steps = { steps: amount, stepsCached: amount, stepsTotal: amount };
@@ -64,7 +68,11 @@ describe("every line is valid by bootc's schema", () => {
       task: text,
       parts: fc.array(fc.record({ ...named, part: text, completed: fc.boolean() })),
     }),
-    fc.record({ kind: fc.constant("notice" as const), level: fc.constantFrom("info" as const, "warning" as const), text }),
+    fc.record({
+      kind: fc.constant("notice" as const),
+      level: fc.constantFrom("info" as const, "warning" as const),
+      text,
+    }),
   );
 
   test("whatever is reported", async (t) => {
@@ -128,7 +136,9 @@ test("five events a second at most, the last one always", async (t) => {
     pass(1);
   }
   await close();
-  const bytes = objects().slice(1).map((object) => object["bytes"]);
+  const bytes = objects()
+    .slice(1)
+    .map((object) => object["bytes"]);
   assert.ok(bytes.length <= 7, `${bytes.length} events in a second`);
   assert.equal(bytes.at(-1), 999);
 });
@@ -157,7 +167,9 @@ test("milestones go out at once: a part's end, the end of all, another task and 
   report(pulling([layer("cc", 1, 10)], { id: "other" }));
   report(pulling([layer("dd", 0, 10)], { id: "third" }));
   assert.deepEqual(
-    objects().slice(1).map((object) => [object["id"], object["bytes"] ?? object["steps"]]),
+    objects()
+      .slice(1)
+      .map((object) => [object["id"], object["bytes"] ?? object["steps"]]),
     [
       ["localhost:5000/os:1", 0],
       ["localhost:5000/os:1", 10],
@@ -178,5 +190,10 @@ test("a slow reader misses what is not essential, but neither a milestone nor th
     pass(1000);
   }
   await close();
-  assert.deepEqual(objects().slice(1).map((object) => object["bytes"]), [0, 20, 25]);
+  assert.deepEqual(
+    objects()
+      .slice(1)
+      .map((object) => object["bytes"]),
+    [0, 20, 25],
+  );
 });

@@ -48,25 +48,26 @@ test("a task's beginning, each layer's end and the task's end are said at once",
 
 test("the amount every five seconds while it changes", (t) => {
   const { report, pass, lines } = begin(t);
-  for (let second = 0; second <= 20; second++) {
+  report(pulling([layer("aaaa", 0, 100e6)]));
+  for (let second = 1; second <= 22; second++) {
+    pass(900);
     report(pulling([layer("aaaa", second * 1e6, 100e6)]));
-    pass(1000);
+    pass(100);
   }
   assert.deepEqual(lines(), [
     "Pulling localhost:5000/os:1: 1 layer, 100.0 MB",
-    "Pulling localhost:5000/os:1: 4.00 MB of 100.0 MB (4 %), 800.0 kB/s, 2m00s left",
-    "Pulling localhost:5000/os:1: 9.00 MB of 100.0 MB (9 %), 1.00 MB/s, 1m31s left",
-    "Pulling localhost:5000/os:1: 14.0 MB of 100.0 MB (14 %), 1.00 MB/s, 1m26s left",
-    "Pulling localhost:5000/os:1: 19.0 MB of 100.0 MB (19 %), 1.00 MB/s, 1m21s left",
+    "Pulling localhost:5000/os:1: 5.00 MB of 100.0 MB (5 %), 1.00 MB/s, 1m35s left",
+    "Pulling localhost:5000/os:1: 10.0 MB of 100.0 MB (10 %), 1.00 MB/s, 1m30s left",
+    "Pulling localhost:5000/os:1: 15.0 MB of 100.0 MB (15 %), 1.00 MB/s, 1m25s left",
+    "Pulling localhost:5000/os:1: 20.0 MB of 100.0 MB (20 %), 1.00 MB/s, 1m20s left",
   ]);
 });
 
 test("never a silent minute: a stalled task says that it is one", (t) => {
   const { report, pass, lines } = begin(t);
   report(pulling([layer("aaaa", 5e6, 100e6)]));
-  pass(9000);
   lines();
-  pass(60_000);
+  pass(70_000);
   assert.deepEqual(lines(), [
     "Pulling localhost:5000/os:1: still 5.00 MB of 100.0 MB (5 %), 0 B/s",
     "Pulling localhost:5000/os:1: still 5.00 MB of 100.0 MB (5 %), 0 B/s",

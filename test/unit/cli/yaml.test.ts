@@ -14,7 +14,19 @@ describe("reads back as what was written, by YAML 1.1 and 1.2", () => {
     ...["", " ", "a b", " a", "a ", "yes", "No", "null", "~", "true", "y", "on", "1", "1.5", "0x1f", "1e3", "12:30:45"],
     ...["2026-11-22", "2026-11-22T10:00:00Z", "-", "- a", "a: b", "a:", "a:b", "sha256:0123", "# a", "a #b", "a#b"],
     ...["[a]", "{a}", "!a", "&a", "*a", "|", ">", "%a", "@a", "`a", '"a"', "'a'", "a\nb", "a\n", "\ta", "---", "..."],
-    ...["docker://localhost:5000/os:1", "/usr/lib", "ä", "🙂", "\u0085", "\u2028", "\u007f", "\u0000", "\ufeff", "=", "<<"],
+    ...[
+      "docker://localhost:5000/os:1",
+      "/usr/lib",
+      "ä",
+      "🙂",
+      "\u0085",
+      "\u2028",
+      "\u007f",
+      "\u0000",
+      "\ufeff",
+      "=",
+      "<<",
+    ],
   ];
   for (const string of strings) {
     test(JSON.stringify(string), () => {
@@ -42,7 +54,10 @@ test("plain text stays without quotes, as people write it", () => {
     image: "localhost:5000/os:1",
     digest: "sha256:00ff",
     stores: ["image store", "ostree"],
-    layers: [{ id: "a1", bytes: 12 }, { id: "17", bytes: 0 }],
+    layers: [
+      { id: "a1", bytes: 12 },
+      { id: "17", bytes: 0 },
+    ],
     pinned: false,
     notes: [],
     ostree: null,

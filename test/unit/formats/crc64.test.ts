@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import fc from "fast-check";
+import * as fc from "fast-check";
 import { Crc64, crc64 } from "#formats/crc64.ts";
 
 /** What Go's hash/crc64 gives; the last is the check value of CRC-64/GO-ISO in the catalogue of CRCs. */

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
-import fc from "fast-check";
+import * as fc from "fast-check";
 import { type Commit, parseCommit, serializeCommit } from "#formats/ostree-commit.ts";
 import { type CommitMetadataEntry, parseMetadata, serializeMetadata } from "#formats/ostree-metadata.ts";
 import { type Checksum, checksumOf } from "#formats/ostree-objects.ts";

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
-import fc from "fast-check";
+import * as fc from "fast-check";
 import { type ByteString, byteStringOfText } from "#base/bytes.ts";
 import { parseDirtree, serializeDirtree } from "#formats/ostree-dirtree.ts";
 import { type Checksum, checksumOf } from "#formats/ostree-objects.ts";

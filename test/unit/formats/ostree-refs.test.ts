@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import fc from "fast-check";
+import * as fc from "fast-check";
 import { escapeRef, isValidRefName, unescapeRef } from "#formats/ostree-refs.ts";
 
 /** Refs as ostree-ext writes them, from its documentation and its repositories. */

@@ -1,3 +1,5 @@
+import type { Dialect } from "#fixtures/tar-headers.ts";
+import { type Bytes, type Entry, file, type RawBytes, writeTar } from "#fixtures/tar-writer.ts";
 import type { TarEntry } from "#formats/tar.ts";
 import { TarHeaders } from "#formats/tar-headers.ts";
 
@@ -30,3 +32,26 @@ export function entryOf(tar: Buffer): TarEntry {
   if (first === undefined || rest.length > 0) throw new Error(`the tar has ${rest.length + 1} members`);
   return first.entry;
 }
+
+export const tarOf = (entries: (Entry | RawBytes)[], dialect: Dialect = "pax") =>
+  Buffer.concat([...writeTar(entries, { dialect })]);
+
+/** A tar of one member whose header block is changed before its checksum is made right. */
+export function tarWith(entry: Entry, change: (block: Buffer) => void, dialect: Dialect = "ustar"): Buffer {
+  const tar = tarOf([entry], dialect);
+  change(tar.subarray(0, 512));
+  fixChecksum(tar.subarray(0, 512));
+  return tar;
+}
+
+/** Makes the checksum of a changed header block right. */
+export function fixChecksum(block: Buffer): void {
+  block.fill(" ", 148, 156);
+  const sum = block.reduce((total, byte) => total + byte, 0);
+  block.write(`${sum.toString(8).padStart(6, "0")}\0 `, 148, "latin1");
+}
+
+/** A PAX header alone, without the member that it is for. */
+export const paxHeader = (pax: Readonly<Record<string, Bytes>>): RawBytes => ({
+  raw: tarOf([file("n", "", { pax })]).subarray(0, 1024),
+});

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
-import fc from "fast-check";
+import * as fc from "fast-check";
 import type { ByteString } from "#base/bytes.ts";
 import { canonicalXattrs, parseXattrs, serializeXattrs, type Xattr } from "#formats/xattrs.ts";
 import { hex, xattr } from "./ostree-vectors.ts";
