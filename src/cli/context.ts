@@ -14,8 +14,8 @@ export interface VerbContext {
   readonly print: <T>(value: T, renderHuman: (value: T) => string) => void;
   /** One line for the user, on stderr. */
   readonly warn: (text: string) => void;
-  /** The descriptor of `--progress-fd`: a verb that replaces its process must hand it on. */
-  readonly progressFd: number | undefined;
+  /** Descriptors that the caller gave beside stdio: a verb that starts its process again must keep them. */
+  readonly givenFds: readonly number[];
   /** The folder with the entry points of worker threads. */
   readonly workers: URL;
 }

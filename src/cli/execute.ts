@@ -57,7 +57,7 @@ function contextOf({ common, kind }: Execution, reporter: Reporter, interruption
       process.stdout.write(renderOutput(value, format, renderHuman));
     },
     warn: (text) => reporter.report({ kind: "notice", level: "warning", text }),
-    progressFd: common.progressFd,
+    givenFds: common.progressFd === undefined ? [] : [common.progressFd],
     // In the bundle, workers/ is beside the file that holds this.
     workers: new URL(import.meta.url.endsWith(".ts") ? "../workers/" : "./workers/", import.meta.url),
   };

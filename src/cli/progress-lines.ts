@@ -58,7 +58,13 @@ export function progressLines(write: (text: string) => void, clock: Clock = mono
     const key = taskKey(event);
     if (current?.key !== key) {
       settle();
-      current = { key, task: event, startedAt: clock(), measure: speedometer(clock()), positionSaid: positionOf(event) };
+      current = {
+        key,
+        task: event,
+        startedAt: clock(),
+        measure: speedometer(clock()),
+        positionSaid: positionOf(event),
+      };
       timer = setInterval(sayAmount, tickMs).unref();
       say([beginning(event), ...ending(undefined, event, 0)]);
       return;

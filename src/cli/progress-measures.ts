@@ -68,7 +68,8 @@ export function speedometer(startedAt: number): (task: BytesProgress, now: numbe
     const first = changes[0] ?? { at: now, fetched };
     const idle = now - (changes.at(-1)?.at ?? now);
     const span = now - first.at - (idle < pauseMs ? idle : 0);
-    const rate = idle >= windowMs ? 0 : span < minimumMs ? undefined : Math.max(0, ((fetched - first.fetched) * 1000) / span);
+    const rate =
+      idle >= windowMs ? 0 : span < minimumMs ? undefined : Math.max(0, ((fetched - first.fetched) * 1000) / span);
     const left = Math.max(0, task.bytesTotal - bytesInPlace(task));
     const remaining = rate !== undefined && rate > 0 && task.bytesTotal > 0 ? left / rate : undefined;
     return { rate, remaining, elapsed: now - startedAt };

@@ -5,8 +5,8 @@ type JsonValue = string | number | boolean | null | readonly JsonValue[] | { rea
  * (so it is no number, date or indicator) and has no ": ", " #" or anything outside a small alphabet.
  */
 const plain = /^[A-Za-z/_](?:(?:[A-Za-z0-9 _./@+-]|:(?! ))*[A-Za-z0-9_./@+-])?$/;
-/** What YAML 1.1 takes for a boolean or null. */
-const reserved = /^(?:true|false|yes|no|on|off|y|n|null)$/i;
+/** What YAML 1.1 takes for a boolean or null, and some of its readers for a number. */
+const reserved = /^(?:true|false|yes|no|on|off|y|n|null|e[+-]?[0-9_]+)$/i;
 /** Characters that JSON leaves as they are and YAML does not allow, or takes for line breaks. */
 const unsafe = /[\u007f-\u009f\u2028\u2029\ufeff\ufffe\uffff]/g;
 

@@ -30,7 +30,8 @@ export type DedupeOutcome = { readonly outcome: "same"; readonly bytes: number }
 /**
  * Shares the extents of two ranges, after the kernel has compared them byte by byte (FIDEDUPERANGE): so
  * never wrong, but it reads both. The destination need not be open for writing where we may write to it.
- * "differs" says nothing of the part before the difference: that may be shared.
+ * "differs" says nothing of the part before the difference: that may be shared. SystemError as of `cloneFile`,
+ * and EINVAL for a range that goes beyond the end of its file or starts within a block.
  */
 export function dedupeRange(source: SourceRange, destination: DestinationRange): DedupeOutcome {
   let done = 0;

@@ -78,7 +78,12 @@ async function pullWith(program: Program, request: PullRequest): Promise<PullRes
   const registriesDropIn =
     isRegistry && tlsVerify !== undefined ? tlsVerifyDropIn(reference.name, tlsVerify, root) : undefined;
   const counted = isRegistry && program === "podman";
-  const tracker = trackPull({ id: reference.name, blobs, stored: request.storedBlobs ?? new Set(), estimated: !counted });
+  const tracker = trackPull({
+    id: reference.name,
+    blobs,
+    stored: request.storedBlobs ?? new Set(),
+    estimated: !counted,
+  });
   const expected = blobs.filter(({ digest }) => request.storedBlobs?.has(digest) !== true);
   if (!counted) cleanup.use(watchBlobs(temporary, expected, tracker));
   cleanup.use(reportSteadily(tracker, report));
@@ -145,10 +150,10 @@ function chooseProgram({ reference, source }: PullRequest): Program {
   );
 }
 
-/** At once, and twice a second: unpacking takes its time and tells nothing. */
+/** At once, and three times a second: unpacking takes its time and tells nothing. */
 function reportSteadily(tracker: PullTracker, report: ReportProgress): Disposable {
   report(tracker.event());
-  const timer = setInterval(() => report(tracker.event()), 500);
+  const timer = setInterval(() => report(tracker.event()), 300);
   return { [Symbol.dispose]: () => clearInterval(timer) };
 }
 

@@ -27,7 +27,7 @@ function render(result: PullResult): string {
   if (ostree?.state === "imported") {
     const { account, layers, leftOut } = ostree;
     const ways = (["reflinked", "hardlinked", "copied", "present"] as const)
-      .filter((way) => account[way].files > 0)
+      .filter((way) => account[way].bytes > 0)
       .map((way) => `${formatBytes(account[way].bytes)} ${way === "present" ? "there before" : way} (${formatCount(account[way].files, "file")})`);
     lines.push(`  ostree       ${ways.length === 0 ? "nothing new" : ways.join(", ")}; ${layers.imported} of ${formatCount(layers.imported + layers.present, "layer")} new`);
     lines.push(`               commit ${ostree.commit}`);

@@ -338,7 +338,7 @@ class Importing {
     const { reason } = this.#options.probe;
     throw new OneholdError(
       "cannot-share",
-      `${this.#refused.size} files (${bytes} bytes) of ${this.#image.reference} can't be shared with the ostree repository${
+      `${this.#refused.size} ${this.#refused.size === 1 ? "file" : "files"} (${bytes} bytes) of ${this.#image.reference} can't be shared with the ostree repository${
         reason === "" ? "" : `: ${reason}`
       }; the repository is as it was`,
       { hint: `With --allow-copy they are copied, which takes ${bytes} bytes more on the disk.`, subject: this.#repository.path },

@@ -63,18 +63,15 @@ export interface TestStore extends AsyncDisposable {
 /** An empty folder, a podman for it and an OCI layout to pull from. */
 export async function makeTestStore(version: PodmanVersion, options: PodmanOptions = {}): Promise<TestStore> {
   const folder = await makeTemporaryFolder("store");
+  await runProgram("mount", ["-t", "tmpfs", "tmpfs", folder.path]);
   const layout = makeOciLayout(join(folder.path, "layout"));
   const dispose = (): PromiseLike<void> => folder[Symbol.asyncDispose]();
   return { folder: folder.path, podman: podmanAt(version, folder.path, options), layout, [Symbol.asyncDispose]: dispose };
 }
 
-/** Pulls a tag of the layout, and gives it the name `localhost/TAG:1` alone. Returns its id. */
+/** Pulls a tag of the layout. Returns the image's id; its name is podman's choice, and differs with its version. */
 export async function pull(store: TestStore, tag: string, podman = store.podman): Promise<string> {
-  const id = (await podman.run("pull", "--quiet", `oci:layout:${tag}`)).trim();
-  await podman.run("tag", id, `localhost/${tag}:1`);
-  const [{ RepoTags: names }]: [{ RepoTags: string[] }] = JSON.parse(await podman.run("image", "inspect", id));
-  for (const name of names.filter((each) => each !== `localhost/${tag}:1`)) await podman.run("untag", id, name);
-  return id;
+  return (await podman.run("pull", "--quiet", `oci:layout:${tag}`)).trim();
 }
 
 /** Two images that share their base: `app` with a layer more, `other` with two more. */

@@ -24,8 +24,7 @@ for (const version of versions) {
     test("is listed as podman lists it, with the bytes that were pulled", async () => {
       await using store = await makeTestStore(version);
       const images = await addTwoImages(store.layout);
-      await pull(store, "app");
-      await store.podman.run("tag", "localhost/app:1", "registry.example/team/app:2");
+      await store.podman.run("tag", await pull(store, "app"), "localhost/app:1", "registry.example/team/app:2");
       await pull(store, "other");
       const opened = openImageStore(store.podman.root);
 
@@ -48,7 +47,7 @@ for (const version of versions) {
       const { app, other } = await addTwoImages(store.layout);
       const opened = openImageStore(store.podman.root.slice(0, -"/root".length));
       assert.deepEqual(listImages(opened), [], "a folder without a store is an empty one");
-      await pull(store, "app");
+      await store.podman.run("tag", await pull(store, "app"), "localhost/app:1");
       await pull(store, "other");
       const images = openImageStore(store.podman.root);
       const found = findImage(images, { digest: app.manifestDigest });
@@ -133,7 +132,7 @@ for (const version of versions) {
         }
       };
       for (let round = 0; round < 3; round += 1) {
-        const id = (await lookingMeanwhile(store.podman.run("pull", "--quiet", "oci:layout:app"), look)).trim();
+        const id = await lookingMeanwhile(pull(store, "app"), look);
         await lookingMeanwhile(store.podman.run("rmi", id), look);
       }
       assert.deepEqual([...states].sort(), [0, 1]);
@@ -150,10 +149,10 @@ test("docker's media types, and images without layers, are read too", async () =
   mkdirSync(folder);
   writeDirectoryImage(source, "docker", folder);
   await store.podman.run("pull", "--quiet", `dir:${folder}`);
-  await pull(store, "scratch");
+  const scratchId = await pull(store, "scratch");
   const opened = openImageStore(store.podman.root);
   assert.equal(layerChain(opened, findOrFail(opened, docker.manifestDigest)).length, 1);
-  const scratch = findImage(opened, { name: "localhost/scratch:1" });
+  const scratch = findImage(opened, { id: scratchId });
   assert.ok(scratch);
   assert.deepEqual(layerChain(opened, scratch), []);
 });

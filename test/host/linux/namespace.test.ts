@@ -37,17 +37,17 @@ test("a program goes on in a mount namespace of its own, as the same process", a
   const child = spawn(process.execPath, ["--title=kept", program, target, "a b", "", "--", "-x"], {
     stdio: ["ignore", "pipe", "pipe", "ignore", "ignore", fd5],
   });
-  const output = ["", ""];
-  child.stdout?.on("data", (chunk) => (output[0] += String(chunk)));
-  child.stderr?.on("data", (chunk) => (output[1] += String(chunk)));
+  const output = { stdout: "", stderr: "" };
+  child.stdout?.on("data", (chunk) => (output.stdout += String(chunk)));
+  child.stderr?.on("data", (chunk) => (output.stderr += String(chunk)));
   const { status } = await endOf(child);
   closeSync(fd5);
-  assert.equal(status, 7, output[1]);
+  assert.equal(status, 7, output.stderr);
   const [first, second, last = ""] = readFileSync(printed, "utf8").split("\n");
   assert.deepEqual([first, second], [`started ${child.pid} false`, `started ${child.pid} true`]);
   assert.deepEqual(JSON.parse(last), [child.pid, true, ["inside"], ["a b", "", "--", "-x"], "kept"]);
-  assert.match(output[0] ?? "", /^mnt:\[\d+\]\n$/);
-  assert.equal(output[1], "to stderr\n");
+  assert.match(output.stdout, /^mnt:\[\d+\]\n$/);
+  assert.equal(output.stderr, "to stderr\n");
   assert.deepEqual(readdirSync(target), []);
   assert.deepEqual(mountPointsBelow(target), []);
 });

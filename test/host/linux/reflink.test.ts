@@ -68,6 +68,13 @@ for (const kind of ["xfs", "btrfs"] as const) {
         await runProgram("sync", ["-f", root]);
         assert.ok((await filefrag(a)).allShared && (await filefrag(b)).allShared);
         await runProgram("cmp", [a, b]);
+        for (const [offset, length] of [
+          [0, bytes.length + 1],
+          [1, 4096],
+        ] as const) {
+          const beyond = () => dedupeRange({ fd: source.fd, offset, length }, { fd: destination.fd, offset });
+          assert.throws(beyond, (error) => isErrno(error, "EINVAL"));
+        }
       });
     });
 

@@ -1,5 +1,12 @@
 import { randomBytes } from "node:crypto";
-import { addImage, addLayer, addManifestList, type Image, makeOciLayout, type OciLayout } from "#fixtures/oci-layout.ts";
+import {
+  addImage,
+  addLayer,
+  addManifestList,
+  type Image,
+  makeOciLayout,
+  type OciLayout,
+} from "#fixtures/oci-layout.ts";
 import { directory, file } from "#fixtures/tar-writer.ts";
 import { makeTemporaryFolder } from "#fixtures/temporary-folders.ts";
 
@@ -15,8 +22,13 @@ export interface TestImages extends AsyncDisposable {
 export async function makeTestImages(): Promise<TestImages> {
   const folder = await makeTemporaryFolder("images");
   const layout = makeOciLayout(folder.path);
-  const layer = (name: string, size: number) => addLayer(layout, { entries: [directory(name), file(`${name}/data`, randomBytes(size))] });
-  const [shared, one, two] = [await layer("shared", 6_000_000), await layer("one", 1_500_000), await layer("two", 700_000)];
+  const layer = (name: string, size: number) =>
+    addLayer(layout, { entries: [directory(name), file(`${name}/data`, randomBytes(size))] });
+  const [shared, one, two] = [
+    await layer("shared", 6_000_000),
+    await layer("one", 1_500_000),
+    await layer("two", 700_000),
+  ];
   const first = addImage(layout, { tag: "os:1", layers: [shared, one] });
   const second = addImage(layout, { tag: "os:2", layers: [shared, two] });
   const foreign = addImage(layout, { tag: "foreign:1", layers: [two], architecture: "s390x" });

@@ -8,6 +8,13 @@ import { makeTemporaryFolder } from "#fixtures/temporary-folders.ts";
 export type Release = "installed" | "modern";
 export const releases: readonly Release[] = ["installed", "modern"];
 
+/** What pulls from a registry: what can differ between two of them is tested with each. */
+export const combinations: readonly { readonly source: "podman" | "skopeo"; readonly release: Release }[] = [
+  { source: "podman", release: "installed" },
+  { source: "podman", release: "modern" },
+  { source: "skopeo", release: "installed" },
+];
+
 /** A folder that is all of PATH: what is not in it is not installed. */
 export interface ProgramsFolder extends AsyncDisposable {
   readonly path: string;

@@ -1,4 +1,4 @@
-import { readFileSync, readdirSync } from "node:fs";
+import { mkdirSync, readdirSync } from "node:fs";
 import { OneholdError } from "#base/errors.ts";
 import { parseReference } from "#image/reference.ts";
 import { bindMount, mount, mountTable } from "#linux/mounts.ts";
@@ -10,13 +10,17 @@ import type { PullOrder, PullLine } from "./pull-session.ts";
 // A process of its own for each pull, as the command line is: mounts, signals and what is left behind are real.
 reexecInMountNamespace();
 
-const order: PullOrder = JSON.parse(process.argv[2] ?? "");
+const order = JSON.parse(process.argv[2] ?? "") as PullOrder;
 const say = (line: PullLine) => process.stdout.write(`${JSON.stringify(line)}\n`);
 const interrupt = new AbortController();
 process.on("SIGTERM", () => interrupt.abort());
 
-for (const [source, target] of order.binds ?? []) bindMount(source, target);
-if (order.storeSizeMiB !== undefined) mount("tmpfs", order.storeFolder, { type: "tmpfs", data: `size=${order.storeSizeMiB}m` });
+for (const [source, target] of order.binds ?? []) {
+  mkdirSync(target, { recursive: true });
+  bindMount(source, target);
+}
+if (order.storeSizeMiB !== undefined)
+  mount("tmpfs", order.storeFolder, { type: "tmpfs", data: `size=${order.storeSizeMiB}m` });
 
 try {
   const reference = parseReference(order.reference);
@@ -40,12 +44,13 @@ try {
   say({ error: { code: error.code, message: error.message, hint: error.hint, subject: error.subject } });
 }
 
-const ours = new Set((order.binds ?? []).map(([, target]) => target).concat(order.storeFolder));
-const mounts = mountTable().map(({ mountPoint }) => mountPoint);
-const before = readFileSync(`/proc/${process.ppid}/mountinfo`, "utf8");
+// Other tests mount too, and their mounts come in.
+const bound = new Set((order.binds ?? []).map(([, target]) => target));
+const places = [order.storeFolder, "/run/bootc", "/run/libpod"];
+const ours = mountTable().filter(({ mountPoint }) => places.some((place) => `${mountPoint}/`.startsWith(`${place}/`)));
 say({
   end: {
-    mounts: mounts.filter((mountPoint) => !ours.has(mountPoint) && !before.includes(` ${mountPoint} `)),
-    temporary: order.temporary === "" ? [] : readdirSync(order.temporary),
+    mounts: ours.map(({ mountPoint }) => mountPoint).filter((path) => !bound.has(path) && path !== order.storeFolder),
+    temporary: readdirSync(order.temporary),
   },
 });

@@ -53,7 +53,6 @@ export interface PullSession {
   /** What it has left. */
   readonly mounts: readonly string[];
   readonly temporary: readonly string[];
-  /** Of the host's mounts: what is there now and was not before. */
   readonly durationMs: number;
 }
 
@@ -76,22 +75,44 @@ export async function makeStoreFolder(): Promise<StoreFolder> {
   const folder = await makeTemporaryFolder("pull");
   mkdirSync(join(folder.path, "sysroot"));
   mkdirSync(join(folder.path, "temporary"));
-  return { path: folder.path, storage: join(folder.path, "sysroot/storage"), [Symbol.asyncDispose]: () => folder[Symbol.asyncDispose]() };
+  return {
+    path: folder.path,
+    storage: join(folder.path, "sysroot/storage"),
+    [Symbol.asyncDispose]: () => folder[Symbol.asyncDispose](),
+  };
 }
 
 /** Runs one pull in a process and a mount namespace of its own. */
-export async function pullOnce({ programs, store, env, interruptWhen, ...order }: SessionOptions): Promise<PullSession> {
-  const full: PullOrder = { ...order, storeFolder: join(store.path, "sysroot"), temporary: join(store.path, "temporary") };
+export async function pullOnce({
+  programs,
+  store,
+  env,
+  interruptWhen,
+  ...order
+}: SessionOptions): Promise<PullSession> {
+  const full: PullOrder = {
+    ...order,
+    storeFolder: join(store.path, "sysroot"),
+    temporary: join(store.path, "temporary"),
+  };
   const started = performance.now();
   const child = spawn(process.execPath, [join(import.meta.dirname, "pull-once.ts"), JSON.stringify(full)], {
     env: { ...process.env, ...env, PATH: programs.path },
     stdio: ["ignore", "pipe", "inherit"],
   });
-  const session: { -readonly [Key in keyof PullSession]: PullSession[Key] } & { events: { at: number; event: BytesProgress }[] } = {
-    events: [], result: undefined, remote: undefined, error: undefined, mounts: [], temporary: [], durationMs: 0,
+  const session: { -readonly [Key in keyof PullSession]: PullSession[Key] } & {
+    events: { at: number; event: BytesProgress }[];
+  } = {
+    events: [],
+    result: undefined,
+    remote: undefined,
+    error: undefined,
+    mounts: [],
+    temporary: [],
+    durationMs: 0,
   };
   createInterface({ input: child.stdout }).on("line", (text) => {
-    const line: PullLine = JSON.parse(text);
+    const line = JSON.parse(text) as PullLine;
     if ("event" in line) {
       if (line.event.kind !== "bytes") throw new Error(`an event of another kind: ${text}`);
       session.events.push({ at: line.at, event: line.event });

@@ -3,7 +3,7 @@ import { spawnSync } from "node:child_process";
 import { describe, test } from "node:test";
 import { fileURLToPath } from "node:url";
 import { parse } from "yaml";
-import { ready, runFakeProgram, startFakeProgram } from "./run-fake-program.ts";
+import { ready, runFakeProgram, shellFakeProgram, startFakeProgram } from "./run-fake-program.ts";
 
 const atOnce = { concurrency: 2 };
 
@@ -20,9 +20,10 @@ describe("help", atOnce, () => {
       const { status, stdout, stderr } = await runFakeProgram(flag);
       assert.deepEqual([status, stderr], [0, ""]);
       const verbs = stdout.matchAll(/^ {2}((?:image )?[a-z]+)(?: REF)? {2,}\S/gm).map(([, verb]) => verb);
-      assert.deepEqual([...verbs].toSorted(), [
-        ...["image list", "image pin", "image pull", "image remove", "image unpin", "init", "usage"],
-      ]);
+      assert.deepEqual(
+        new Set(verbs),
+        new Set(["init", "usage", "image pull", "image list", "image pin", "image unpin", "image remove"]),
+      );
     }
   });
 
@@ -34,8 +35,17 @@ describe("help", atOnce, () => {
     assert.deepEqual(
       [...options],
       [
-        ...["--pin", "--host", "--source", "--allow-copy", "--tls-verify", "--format", "--json", "--help"],
-        ...["--sysroot", "--progress-fd", "--quiet"],
+        "--pin",
+        "--host",
+        "--source",
+        "--allow-copy",
+        "--tls-verify",
+        "--format",
+        "--json",
+        "--help",
+        "--sysroot",
+        "--progress-fd",
+        "--quiet",
       ],
     );
     assert.match(stdout, /--tls-verify\[=BOOL\]/);
@@ -54,7 +64,12 @@ describe("help", atOnce, () => {
     const files = stderr.matchAll(/^file:.*\/(?:src|node_modules)\/(.*)$/gm).map(([, file]) => file ?? "");
     const ours = [...files].filter((file) => !file.startsWith("commander/"));
     assert.deepEqual(ours.toSorted(), [
-      ...["cli/help.ts", "cli/options.ts", "cli/paint.ts", "cli/program.ts", "cli/verb-declaration.ts", "cli/verbs.ts"],
+      "cli/help.ts",
+      "cli/options.ts",
+      "cli/paint.ts",
+      "cli/program.ts",
+      "cli/verb-declaration.ts",
+      "cli/verbs.ts",
       "cli/version.ts",
     ]);
   });
@@ -130,33 +145,41 @@ describe("options reach the verb", atOnce, () => {
     assert.deepEqual(
       { reference, pin, host, source, allowCopy, tlsVerify },
       {
-        ...{ reference: "os:1", pin: false, host: false, source: "auto", allowCopy: false, tlsVerify: undefined },
+        reference: "os:1",
+        pin: false,
+        host: false,
+        source: "auto",
+        allowCopy: false,
+        tlsVerify: undefined,
       },
     );
   });
 
   test("before and after the verb, the image anywhere", async () => {
     const { options, sysroot } = await received(
-      ...[
-        "--sysroot",
-        "/mnt",
-        "image",
-        "pull",
-        "--pin",
-        "--tls-verify",
-        "os:1",
-        "--source",
-        "skopeo",
-        "--allow-copy",
-        "--host",
-      ],
+      "--sysroot",
+      "/mnt",
+      "image",
+      "pull",
+      "--pin",
+      "--tls-verify",
+      "os:1",
+      "--source",
+      "skopeo",
+      "--allow-copy",
+      "--host",
     );
     assert.equal(sysroot, "/mnt");
     const { reference, pin, host, source, allowCopy, tlsVerify } = options as Record<string, unknown>;
     assert.deepEqual(
       { reference, pin, host, source, allowCopy, tlsVerify },
       {
-        ...{ reference: "os:1", pin: true, host: true, source: "skopeo", allowCopy: true, tlsVerify: true },
+        reference: "os:1",
+        pin: true,
+        host: true,
+        source: "skopeo",
+        allowCopy: true,
+        tlsVerify: true,
       },
     );
     assert.equal((await received("usage", "--sysroot", "relative"))["sysroot"], `${process.cwd()}/relative`);
@@ -216,18 +239,9 @@ describe("output", atOnce, () => {
   });
 
   test("a reader that has seen enough is no failure, a full disk is", () => {
-    const program = fileURLToPath(new URL("./fake-program.ts", import.meta.url));
-    const shell = (redirection: string) =>
-      spawnSync(
-        "bash",
-        ["-c", `set -o pipefail; "$0" "$1" image pull prints-much ${redirection}`, process.execPath, program],
-        {
-          encoding: "utf8",
-        },
-      );
-    const head = shell("| head -1");
+    const head = shellFakeProgram('set -o pipefail; "$@" | head -1', "image", "pull", "prints-much");
     assert.deepEqual([head.status, head.stdout, head.stderr], [0, "a line of text\n", ""]);
-    const full = shell("> /dev/full");
+    const full = shellFakeProgram('"$@" > /dev/full', "image", "pull", "prints-much");
     assert.equal(full.status, 1);
     assert.match(full.stderr, /^error: can't write the output: ENOSPC.*\n$/);
   });

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
-import fc from "fast-check";
+import * as fc from "fast-check";
 import { bytesFrame, stepsFrame } from "#cli/progress-frame.ts";
 import type { Speed } from "#cli/progress-measures.ts";
 import { layer, pulling, staging } from "./events.ts";

@@ -2,14 +2,14 @@ import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { describe, test, type TestContext } from "node:test";
 import { Ajv2020 } from "ajv/dist/2020.js";
-import fc from "fast-check";
+import * as fc from "fast-check";
 import type { ProgressEvent } from "#base/progress.ts";
 import { type LineSink, progressJson } from "#cli/progress-json.ts";
 import { layer, pulling, staging } from "./events.ts";
 
-const schema: object = JSON.parse(
+const schema = JSON.parse(
   readFileSync(new URL("../../fixtures/schemas/bootc-progress-v0.schema.json", import.meta.url), "utf8"),
-);
+) as object;
 const ajv = new Ajv2020({
   allErrors: true,
   formats: { uint64: { type: "number", validate: (value) => Number.isSafeInteger(value) && value >= 0 } },

@@ -1,4 +1,4 @@
-import { type ChildProcess, spawn, type StdioOptions } from "node:child_process";
+import { type ChildProcess, spawn, spawnSync } from "node:child_process";
 import { once } from "node:events";
 import { text } from "node:stream/consumers";
 import { fileURLToPath } from "node:url";
@@ -15,24 +15,39 @@ export interface Running {
   readonly outcome: Promise<Outcome>;
 }
 
-/** Starts fake-program.ts with these arguments; stdio beyond the third are descriptors that it is given. */
-export function startFakeProgram(
-  args: readonly string[],
-  more: StdioOptions & readonly unknown[] = [],
-  nodeArgs: readonly string[] = [],
-): Running {
-  const program = fileURLToPath(new URL("./fake-program.ts", import.meta.url));
-  const child = spawn(process.execPath, [...nodeArgs, program, ...args], {
+const fakeProgram = fileURLToPath(new URL("./fake-program.ts", import.meta.url));
+
+const env: NodeJS.ProcessEnv = {
+  PATH: process.env["PATH"],
+  NO_COLOR: "1",
+  // It is started some hundred times; TypeScript's types are stripped once.
+  NODE_COMPILE_CACHE: fileURLToPath(new URL("../../../.cache/compile", import.meta.url)),
+};
+
+/** Starts fake-program.ts with these arguments; `more` are the descriptors that it is given from 3 on. */
+export function startFakeProgram(args: readonly string[], more: readonly ("ignore" | "pipe" | number)[] = []): Running {
+  const child = spawn(process.execPath, [fakeProgram, ...args], {
     stdio: ["ignore", "pipe", "pipe", ...more],
-    env: { PATH: process.env["PATH"], NO_COLOR: "1" },
+    env,
   });
   const finish = async (): Promise<Outcome> => {
     const { stdout, stderr } = child;
     if (stdout === null || stderr === null) throw new Error("no pipes");
-    const [out, err, [status, signal]] = await Promise.all([text(stdout), text(stderr), once(child, "exit")]);
-    return { stdout: out, stderr: err, status, signal };
+    const [out, err] = await Promise.all([text(stdout), text(stderr), once(child, "exit")]);
+    return { stdout: out, stderr: err, status: child.exitCode, signal: child.signalCode };
   };
   return { child, outcome: finish() };
+}
+
+/** Runs a bash command line in which "$@" is the fake program with these arguments. */
+export function shellFakeProgram(command: string, ...args: readonly string[]) {
+  return spawnSync("bash", ["-c", command, "bash", process.execPath, fakeProgram, ...args], {
+    encoding: "utf8",
+    // A stdin that is a socket would make bash read the user's own start files.
+    stdio: ["ignore", "pipe", "pipe"],
+    env,
+    timeout: 60_000,
+  });
 }
 
 export function runFakeProgram(...args: readonly string[]): Promise<Outcome> {

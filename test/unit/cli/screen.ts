@@ -46,7 +46,7 @@ export function fakeScreen(columns: number, rows: number) {
       else {
         const act = control[letter];
         if (act === undefined) throw new Error(`unknown control sequence ${JSON.stringify(token)}`);
-        act(Number(count || 1));
+        act(count === "" ? 1 : Number(count));
       }
     }
     if (!cursorShown) throw new Error("the cursor is left hidden");

@@ -61,21 +61,21 @@ describe("offset widths", () => {
 });
 
 test("what is written reads back", () => {
-  const key = fc.string({ unit: "grapheme", minLength: 1 }).filter((text) => !text.includes("\0"));
-  const text = fc.string({ unit: "grapheme" }).filter((value) => !value.includes("\0"));
-  const value: fc.Arbitrary<CommitMetadataEntry> = fc.oneof(
-    fc.tuple(key, text).map(([key, value]) => ({ key, type: "s", value }) as const),
-    fc.tuple(key, fc.boolean()).map(([key, value]) => ({ key, type: "b", value }) as const),
-    fc.tuple(key, fc.nat()).map(([key, value]) => ({ key, type: "u", value }) as const),
-    fc.tuple(key, fc.bigInt(0n, 2n ** 64n - 1n)).map(([key, value]) => ({ key, type: "t", value }) as const),
+  const keys = fc.string({ unit: "grapheme", minLength: 1 }).filter((text) => !text.includes("\0"));
+  const texts = fc.string({ unit: "grapheme" }).filter((value) => !value.includes("\0"));
+  const entries: fc.Arbitrary<CommitMetadataEntry> = fc.oneof(
+    fc.tuple(keys, texts).map(([key, value]) => ({ key, type: "s", value }) as const),
+    fc.tuple(keys, fc.boolean()).map(([key, value]) => ({ key, type: "b", value }) as const),
+    fc.tuple(keys, fc.nat()).map(([key, value]) => ({ key, type: "u", value }) as const),
+    fc.tuple(keys, fc.bigInt(0n, 2n ** 64n - 1n)).map(([key, value]) => ({ key, type: "t", value }) as const),
     fc
-      .tuple(key, fc.uint8Array({ maxLength: 300 }))
+      .tuple(keys, fc.uint8Array({ maxLength: 300 }))
       .map(([key, bytes]) => ({ key, type: "other", signature: "ay", value: Buffer.from(bytes) }) as const),
   );
   const commits = fc.record({
-    metadata: fc.uniqueArray(value, { selector: (entry) => entry.key }),
-    subject: text,
-    body: text,
+    metadata: fc.uniqueArray(entries, { selector: (entry) => entry.key }),
+    subject: texts,
+    body: texts,
     timestamp: fc.nat({ max: Number.MAX_SAFE_INTEGER }),
   });
   fc.assert(

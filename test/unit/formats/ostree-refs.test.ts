@@ -29,10 +29,8 @@ for (const [text, ref] of Object.entries(known)) {
 }
 
 test("any text comes back, and below a prefix its ref is valid", () => {
-  const texts = fc.string({
-    unit: fc.constantFrom(..."aZ09-_/.:@ \n\u00fc\u{1f600}") as fc.Arbitrary<string>,
-    minLength: 1,
-  });
+  const characters = Array.from("aZ09-_/.:@ \n\u00fc\u{1f600}");
+  const texts = fc.string({ unit: fc.constantFrom(...characters), minLength: 1 });
   fc.assert(
     fc.property(fc.oneof(texts, fc.string({ unit: "grapheme", minLength: 1 })), (text) => {
       fc.pre(!text.includes("\0"));

@@ -50,8 +50,18 @@ describe("names of registries", () => {
   });
 
   test("what is no name is refused", () => {
-    for (const text of ["", "quay.io/", "quay.io/Fedora", "quay.io/a//b", "quay.io/os:", "quay.io/os:a b", "quay.io/-os"]) refused(text);
-    for (const text of [`quay.io/os@sha256:abc`, "-quay.io/os", "quay.io/os\n", `quay.io/${"a".repeat(250)}`]) refused(text);
+    for (const text of [
+      "",
+      "quay.io/",
+      "quay.io/Fedora",
+      "quay.io/a//b",
+      "quay.io/os:",
+      "quay.io/os:a b",
+      "quay.io/-os",
+    ])
+      refused(text);
+    for (const text of [`quay.io/os@sha256:abc`, "-quay.io/os", "quay.io/os\n", `quay.io/${"a".repeat(250)}`])
+      refused(text);
     // An argument that a program would take for an option.
     refused("--root=/etc");
   });
@@ -76,7 +86,10 @@ describe("images in files and stores", () => {
   test("paths become absolute, tags stay", () => {
     assert.deepEqual(parseReference("oci:images/os:1"), { transport: "oci", name: `${resolve("images/os")}:1` });
     assert.deepEqual(parseReference("oci:/srv/os"), { transport: "oci", name: "/srv/os" });
-    assert.deepEqual(parseReference("oci-archive:/srv/os.tar:v1"), { transport: "oci-archive", name: "/srv/os.tar:v1" });
+    assert.deepEqual(parseReference("oci-archive:/srv/os.tar:v1"), {
+      transport: "oci-archive",
+      name: "/srv/os.tar:v1",
+    });
     assert.deepEqual(parseReference("dir:/srv/os/"), { transport: "dir", name: "/srv/os" });
     assert.deepEqual(parseReference("containers-storage:localhost/os"), {
       transport: "containers-storage",
@@ -85,7 +98,13 @@ describe("images in files and stores", () => {
   });
 
   test("as podman and skopeo write them", () => {
-    for (const text of ["docker://quay.io/os:1", "oci:/srv/os:1", "oci-archive:/srv/os.tar", "dir:/srv/os", "containers-storage:localhost/os:1"]) {
+    for (const text of [
+      "docker://quay.io/os:1",
+      "oci:/srv/os:1",
+      "oci-archive:/srv/os.tar",
+      "dir:/srv/os",
+      "containers-storage:localhost/os:1",
+    ]) {
       assert.equal(formatReference(parseReference(text)), text);
     }
   });

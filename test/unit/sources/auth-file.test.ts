@@ -23,7 +23,11 @@ const auth = (user: string) => JSON.stringify({ auths: { "quay.io": { auth: user
 
 describe("the file of credentials", () => {
   test("is the first of bootc's three", () => {
-    const files = { "run/ostree/auth.json": auth("run"), "etc/ostree/auth.json": auth("etc"), "usr/lib/ostree/auth.json": auth("usr") };
+    const files = {
+      "run/ostree/auth.json": auth("run"),
+      "etc/ostree/auth.json": auth("etc"),
+      "usr/lib/ostree/auth.json": auth("usr"),
+    };
     assert.equal(withRoot(files, readAuthFile), auth("run"));
     const { "run/ostree/auth.json": _, ...withoutRun } = files;
     assert.equal(withRoot(withoutRun, readAuthFile), auth("etc"));
@@ -31,7 +35,11 @@ describe("the file of credentials", () => {
   });
 
   test("is none of podman's or docker's", () => {
-    const files = { "run/containers/0/auth.json": auth("a"), "root/.docker/config.json": auth("b"), "etc/containers/auth.json": auth("c") };
+    const files = {
+      "run/containers/0/auth.json": auth("a"),
+      "root/.docker/config.json": auth("b"),
+      "etc/containers/auth.json": auth("c"),
+    };
     assert.equal(withRoot(files, readAuthFile), undefined);
   });
 
@@ -45,16 +53,25 @@ describe("the file of credentials", () => {
   });
 
   test("is not skipped where it can't be used, and its content is not shown", () => {
-    const wrong = ['{"auths": {"quay.io": {"auth": "c2VjcmV0"}', "[]", '{"auths": []}', '{"auths": {"quay.io": {"auth": 5}}}', ""];
+    const wrong = [
+      '{"auths": {"quay.io": {"auth": "c2VjcmV0"}',
+      "[]",
+      '{"auths": []}',
+      '{"auths": {"quay.io": {"auth": 5}}}',
+      "",
+    ];
     for (const content of wrong) {
       const files = { "run/ostree/auth.json": content, "etc/ostree/auth.json": auth("etc") };
-      assert.throws(() => withRoot(files, readAuthFile), (error) => {
-        assert.ok(error instanceof OneholdError);
-        assert.equal(error.code, "pull-failed");
-        assert.match(error.message, /run\/ostree\/auth\.json can't be used/);
-        assert.doesNotMatch(`${error.message}${String(error.cause)}`, /c2VjcmV0/);
-        return true;
-      });
+      assert.throws(
+        () => withRoot(files, readAuthFile),
+        (error) => {
+          assert.ok(error instanceof OneholdError);
+          assert.equal(error.code, "pull-failed");
+          assert.match(error.message, /run\/ostree\/auth\.json can't be used/);
+          assert.doesNotMatch(`${error.message}${String(error.cause)}`, /c2VjcmV0/);
+          return true;
+        },
+      );
     }
   });
 

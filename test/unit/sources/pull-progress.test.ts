@@ -1,23 +1,34 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
-import fc from "fast-check";
+import * as fc from "fast-check";
 import { sha256Digest } from "#base/digest.ts";
 import { type AnnouncedBlob, trackPull } from "#sources/pull-progress.ts";
 
 const hex = (digit: string) => digit.repeat(64);
-const blob = (digit: string, size: number, kind: "layer" | "config" = "layer"): AnnouncedBlob => ({ kind, digest: sha256Digest(hex(digit)), size });
+const blob = (digit: string, size: number, kind: "layer" | "config" = "layer"): AnnouncedBlob => ({
+  kind,
+  digest: sha256Digest(hex(digit)),
+  size,
+});
 const short = (digit: string) => digit.repeat(12);
 const image = [blob("a", 1000), blob("b", 200), blob("c", 30, "config")];
 
 describe("the progress of a pull", () => {
   test("totals are the manifest's, from the first event", () => {
-    const { bytes, bytesTotal, steps, stepsTotal, parts } = trackPull({ id: "os", blobs: image, estimated: false }).event();
+    const { bytes, bytesTotal, steps, stepsTotal, parts } = trackPull({
+      id: "os",
+      blobs: image,
+      estimated: false,
+    }).event();
     assert.deepEqual({ bytes, bytesTotal, steps, stepsTotal }, { bytes: 0, bytesTotal: 1230, steps: 0, stepsTotal: 3 });
-    assert.deepEqual(parts.map(({ part, id, bytesTotal: total }) => [part, id, total]), [
-      ["layer", "sha256:aaaaaaaaaaaaaa", 1000],
-      ["layer", "sha256:bbbbbbbbbbbbbb", 200],
-      ["config", "sha256:cccccccccccccc", 30],
-    ]);
+    assert.deepEqual(
+      parts.map(({ part, id, bytesTotal: total }) => [part, id, total]),
+      [
+        ["layer", "sha256:aaaaaaaaaaaaaa", 1000],
+        ["layer", "sha256:bbbbbbbbbbbbbb", 200],
+        ["config", "sha256:cccccccccccccc", 30],
+      ],
+    );
   });
 
   test("podman's lines move the part that they name", () => {
@@ -28,7 +39,14 @@ describe("the progress of a pull", () => {
     tracker.completed(short("c"));
     tracker.completed(short("c"));
     const event = tracker.event();
-    assert.deepEqual(event.parts.map(({ bytes, bytesCached }) => [bytes, bytesCached]), [[400, 0], [200, 200], [30, 0]]);
+    assert.deepEqual(
+      event.parts.map(({ bytes, bytesCached }) => [bytes, bytesCached]),
+      [
+        [400, 0],
+        [200, 200],
+        [30, 0],
+      ],
+    );
     assert.deepEqual([event.bytes, event.bytesCached, event.steps, event.stepsCached], [630, 200, 2, 1]);
   });
 

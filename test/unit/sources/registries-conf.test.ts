@@ -23,7 +23,9 @@ function dropIn(files: Readonly<Record<string, string>>, name: string, tlsVerify
 
 describe("the drop-in for --tls-verify", () => {
   test("a host without configuration gets a table for the registry", () => {
-    assert.deepEqual(dropIn({}, "localhost:5000/os:1", false), { registry: [{ location: "localhost:5000", insecure: true }] });
+    assert.deepEqual(dropIn({}, "localhost:5000/os:1", false), {
+      registry: [{ location: "localhost:5000", insecure: true }],
+    });
     assert.deepEqual(dropIn({}, "quay.io/os:1", true), { registry: [{ location: "quay.io", insecure: false }] });
   });
 

@@ -1,0 +1,146 @@
+import assert from "node:assert/strict";
+import { createHash } from "node:crypto";
+import { cpSync, mkdirSync, readdirSync, readFileSync } from "node:fs";
+import { join } from "node:path";
+import { after, describe, test } from "node:test";
+import { hexOf } from "#base/digest.ts";
+import { writeDirectoryImage } from "#fixtures/oci-layout.ts";
+import { runProgram } from "#fixtures/programs.ts";
+import { makeTemporaryFolder } from "#fixtures/temporary-folders.ts";
+import { makeTestImages } from "./images.ts";
+import { makeProgramsFolder, releases } from "./programs-folder.ts";
+import { makeStoreFolder, pullOnce, type StoreFolder } from "./pull-session.ts";
+
+const images = await makeTestImages();
+after(() => images[Symbol.asyncDispose]());
+
+interface StoredImage {
+  readonly id: string;
+  readonly digest: string;
+  readonly names: readonly string[];
+}
+
+function storedImages(store: StoreFolder): StoredImage[] {
+  return JSON.parse(readFileSync(join(store.storage, "overlay-images/images.json"), "utf8")) as StoredImage[];
+}
+
+for (const release of releases) {
+  for (const source of ["podman", "skopeo"] as const) {
+    describe(`images in files with ${source}, ${release}`, () => {
+      test("oci, oci-archive, dir: the manifest that arrives is theirs", async () => {
+        await using folder = await makeTemporaryFolder("files");
+        const [oci, archive, dir] = ["oci", "os.tar", "dir"].map((name) => join(folder.path, name)) as [
+          string,
+          string,
+          string,
+        ];
+        // podman 4.3 can't name images of a path with capital letters, and the layout's own may have them.
+        cpSync(images.layout.folder, oci, { recursive: true });
+        await runProgram("skopeo", ["copy", "--quiet", `oci:${oci}:os:1`, `oci-archive:${archive}:v1`]);
+        mkdirSync(dir);
+        writeDirectoryImage(images.layout, "os:1", dir);
+        await using programs = await makeProgramsFolder({ release });
+        for (const reference of [`oci:${oci}:os:1`, `oci-archive:${archive}:v1`, `dir:${dir}`]) {
+          await using store = await makeStoreFolder();
+          const session = await pullOnce({ programs, store, source, reference });
+          if (
+            source === "podman" &&
+            release === "installed" &&
+            /[A-Z]/.test(reference) &&
+            session.error !== undefined
+          ) {
+            assert.match(session.error.message, /lowercase/);
+            continue;
+          }
+          assert.equal(session.error, undefined, reference);
+          assert.equal(session.result?.imageId, hexOf(images.first.configDigest));
+          const [image] = storedImages(store);
+          assert.equal(image?.digest, images.first.manifestDigest);
+          assert.ok(image.names.includes(session.result?.name ?? ""), image.names.join(" "));
+          assert.match(session.result?.name ?? "", /^localhost\/.*:(?:os_1|v1|latest)$/);
+          assert.ok(session.events.every(({ event }) => event.estimated));
+          const end = session.events.at(-1)?.event;
+          assert.deepEqual([end?.bytes, end?.bytes === 0], [end?.bytesTotal, false]);
+        }
+      });
+
+      test("what is not there is named", async () => {
+        await using programs = await makeProgramsFolder({ release });
+        await using store = await makeStoreFolder();
+        const { error } = await pullOnce({ programs, store, source, reference: "oci:/var/tmp/onehold-nothing:1" });
+        assert.equal(error?.code, "pull-failed");
+        assert.match(error?.message ?? "", /onehold-nothing.*(?:no image at this path|no such)/);
+      });
+    });
+  }
+
+  describe(`root's own store, ${release}`, () => {
+    test("gives its image with the digest that it had", async () => {
+      await using programs = await makeProgramsFolder({ release });
+      await using store = await makeStoreFolder();
+      await using own = await makeTemporaryFolder("containers");
+      const name = "localhost/team/os:1";
+      const options = [
+        "--root",
+        join(own.path, "storage"),
+        "--runroot",
+        join(own.path, "run"),
+        "--storage-driver",
+        "overlay",
+      ];
+      await runProgram("skopeo", [
+        "copy",
+        "--quiet",
+        `oci:${images.layout.folder}:os:1`,
+        `containers-storage:[overlay@${own.path}/storage+${own.path}/run]${name}`,
+      ]);
+      assert.match(
+        await runProgram("podman", [...options, "images", "--format", "{{.Repository}}"]),
+        /localhost\/team\/os/,
+      );
+
+      const session = await pullOnce({
+        programs,
+        store,
+        reference: `containers-storage:${name}`,
+        binds: [[own.path, "/var/lib/containers"]],
+      });
+      assert.equal(session.error, undefined);
+      assert.deepEqual(session.result, { imageId: hexOf(images.first.configDigest), name, program: "skopeo" });
+      const [image] = storedImages(store);
+      assert.deepEqual([image?.digest, image?.names], [images.first.manifestDigest, [name]]);
+      // The manifest's own bytes came along, under its digest.
+      const folder = join(store.storage, "overlay-images", image?.id ?? "");
+      const digests = readdirSync(folder).map((file) =>
+        createHash("sha256")
+          .update(readFileSync(join(folder, file)))
+          .digest("hex"),
+      );
+      assert.ok(digests.includes(hexOf(images.first.manifestDigest)));
+    });
+
+    test("and not the image store's, of the same name", async () => {
+      await using programs = await makeProgramsFolder({ release });
+      await using store = await makeStoreFolder();
+      await using own = await makeTemporaryFolder("containers");
+      const reference = "containers-storage:localhost/os:1";
+      const pull = { programs, store, reference, binds: [[own.path, "/var/lib/containers"]] as const };
+      assert.match((await pullOnce(pull)).error?.message ?? "", /no such image/);
+      for (const tag of ["os:1", "os:2"]) {
+        const destination = `containers-storage:[overlay@${own.path}/storage+${own.path}/run]localhost/os:1`;
+        await runProgram("skopeo", ["copy", "--quiet", `oci:${images.layout.folder}:${tag}`, destination]);
+        assert.equal((await pullOnce(pull)).error, undefined);
+      }
+      const named = storedImages(store).find(({ names }) => names?.includes("localhost/os:1"));
+      assert.equal(named?.digest, images.second.manifestDigest);
+    });
+
+    test("needs skopeo", async () => {
+      await using programs = await makeProgramsFolder({ release, programs: ["podman"] });
+      await using store = await makeStoreFolder();
+      const { error } = await pullOnce({ programs, store, reference: "containers-storage:localhost/os:1" });
+      assert.equal(error?.code, "program-missing");
+      assert.match(error?.message ?? "", /skopeo/);
+    });
+  });
+}
