@@ -19,8 +19,8 @@ const typeBits = {
 const maxSymlinks = 40;
 
 /**
- * Owner, mode and xattrs of a directory that the layer's tar implies without listing it: the store's own
- * inode has them (containers/storage makes such directories, so only the inode can tell what it chose).
+ * Owner, mode and xattrs of a directory that the layer's tar implies without listing it, and of its root: the
+ * store's own inode has them (containers/storage makes such directories, so only the inode can tell what it chose).
  */
 export type ImpliedDirectory = (path: ByteString) => FileMetadata;
 
@@ -43,8 +43,8 @@ export class LayerTreeBuilder {
     const names = this.#clean(entry.name);
     const name = names.pop();
     if (name === undefined) {
+      // containers/storage gives every layer's root a mode of its own choice, whatever the tar says of `./`.
       if (entry.type !== "directory") throw this.#refuse(entry, "it replaces the root directory");
-      this.#root.metadata = this.#metadataOf(entry, typeBits.directory);
       return;
     }
     if (names.length === 0 && name.startsWith(".wh..wh.") && name !== opaqueMarker) return; // AUFS' own files

@@ -70,11 +70,17 @@ const classes: readonly FailureClass[] = [
     hint: "A podman with other paths has used the store as its own. Remove bolt_state.db and db.sql in it: images don't need them.",
   },
   {
-    words:
-      /digest did not match|does not match (?:the )?(?:digest|expected)|manifest does not match|blob .* size mismatch|gzip: invalid|invalid tar header|corrupt input|zstd|checksum mismatch|flate: |duplicates of file paths|unpacking failed|applytar|processing tar file/i,
+    words: /processing tar file|unpacking failed|applytar|duplicates of file paths|invalid tar header/i,
     code: "corrupt",
-    summary: "what arrived is not what the manifest promises, or can't be unpacked",
-    hint: "The image is damaged in the registry or on the way: push it anew, or take it from elsewhere.",
+    summary: "a layer can't be unpacked",
+    hint: "The layer's tar is damaged or against the rules (a hardlink to a file of another layer, a path twice): build the image anew.",
+  },
+  {
+    words:
+      /digest did not match|does not match (?:the )?(?:digest|expected)|manifest does not match|size mismatch|gzip: invalid|corrupt input|invalid input: magic number mismatch|flate: /i,
+    code: "corrupt",
+    summary: "what arrived is not what the manifest promises",
+    hint: "The image is damaged in the registry or on the way: try again, and where that does not help, push it anew.",
   },
   {
     words:
@@ -82,6 +88,12 @@ const classes: readonly FailureClass[] = [
     code: "pull-failed",
     summary: "the registry can't be reached, or the connection broke",
     hint: "Check the network and the registry and try again: layers that are complete stay and are not fetched again.",
+  },
+  {
+    words: /repository name must be lowercase/i,
+    code: "pull-failed",
+    summary: "podman can't make a name of this path",
+    hint: "Use --source skopeo, or a path without capital letters.",
   },
   {
     words: /no such file or directory|not a directory/i,

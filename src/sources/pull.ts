@@ -24,7 +24,7 @@ export interface PullRequest {
   readonly reference: ImageReference;
   /** The image store; made where it is not there. */
   readonly storeRoot: string;
-  /** A folder for blobs, on the sysroot's file system; what is in it is removed in the end. */
+  /** A folder for blobs, on the sysroot's file system; what is in it is removed, at the start and in the end. */
   readonly temporary: string;
   readonly source: "auto" | Program;
   /** Undefined: as registries.conf says. */
@@ -71,6 +71,7 @@ async function pullWith(program: Program, request: PullRequest): Promise<PullRes
   const isRegistry = reference.transport === "registry";
   const blobs = await announcedBlobs(request);
   using cleanup = new DisposableStack();
+  emptyFolder(temporary);
   cleanup.defer(() => emptyFolder(temporary));
   await ensureImageStore(storeRoot, signal);
   const alias = cleanup.use(mountStoreAlias(storeRoot));

@@ -20,7 +20,7 @@ for (const { source, release } of combinations) {
   describe(`credentials with ${source}, ${release}`, () => {
     test("come from the host's file", async () => {
       await using closed = await makeRegistry({ layouts: [images.layout], credentials });
-      await using programs = await makeProgramsFolder({ release });
+      await using programs = await makeProgramsFolder({ release, programs: [source] });
       await using store = await makeStoreFolder();
       await using root = await makeTemporaryFolder("root");
       const right = readFileSync(closed.authFile ?? "", "utf8");
@@ -49,7 +49,7 @@ for (const { source, release } of combinations) {
 
     test("never come from the user's files", async () => {
       await using closed = await makeRegistry({ layouts: [images.layout], credentials });
-      await using programs = await makeProgramsFolder({ release });
+      await using programs = await makeProgramsFolder({ release, programs: [source] });
       await using store = await makeStoreFolder();
       await using home = await makeTemporaryFolder("home");
       await using root = await makeTemporaryFolder("root");

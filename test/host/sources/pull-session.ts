@@ -60,8 +60,9 @@ export interface SessionOptions extends Omit<PullOrder, "storeFolder" | "tempora
   readonly programs: ProgramsFolder;
   readonly store: StoreFolder;
   readonly env?: NodeJS.ProcessEnv;
-  /** Sends SIGTERM when it returns true. */
+  /** Sends the signal, SIGTERM by default, when it returns true. */
   readonly interruptWhen?: (event: BytesProgress) => boolean;
+  readonly interruptWith?: "SIGTERM" | "SIGKILL";
 }
 
 /** A folder for one image store and its blobs. */
@@ -116,12 +117,12 @@ export async function pullOnce({
     if ("event" in line) {
       if (line.event.kind !== "bytes") throw new Error(`an event of another kind: ${text}`);
       session.events.push({ at: line.at, event: line.event });
-      if (interruptWhen?.(line.event) === true) child.kill("SIGTERM");
+      if (interruptWhen?.(line.event) === true) child.kill(interruptWith);
     } else if ("end" in line) Object.assign(session, line.end);
     else Object.assign(session, line);
   });
   const ended = await endOf(child);
-  if (ended.status !== 0) throw new Error(`pull-once.ts: exit status ${ended.status}, signal ${ended.signal}`);
+  if (ended.status !== 0 && ended.signal !== interruptWith) throw new Error(`pull-once.ts: exit status ${ended.status}, signal ${ended.signal}`);
   session.durationMs = performance.now() - started;
   return session;
 }

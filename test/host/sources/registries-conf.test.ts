@@ -22,7 +22,7 @@ for (const { source, release } of combinations) {
       await using root = await makeTemporaryFolder("root");
       const etcContainers = join(root.path, "etc/containers");
       makeConfiguration(etcContainers, { "policy.json": accept, "registries.conf": "" });
-      await using programs = await makeProgramsFolder({ release, etcContainers });
+      await using programs = await makeProgramsFolder({ release, programs: [source], etcContainers });
       await using store = await makeStoreFolder();
       const pull = { programs, store, source, root: root.path, reference: `${registry.address}/os:1` };
 
@@ -42,7 +42,7 @@ for (const { source, release } of combinations) {
       await using root = await makeTemporaryFolder("root");
       const etcContainers = join(root.path, "etc/containers");
       makeConfiguration(etcContainers, { "policy.json": accept });
-      await using programs = await makeProgramsFolder({ release, etcContainers });
+      await using programs = await makeProgramsFolder({ release, programs: [source], etcContainers });
       await using store = await makeStoreFolder();
       const pull = { programs, store, source, root: root.path, reference: `${secure.address}/os:1` };
 
@@ -65,7 +65,7 @@ for (const { source, release } of combinations) {
           location = "${mirror.address}"
           insecure = ${insecure}`;
       makeConfiguration(etcContainers, { "policy.json": accept, "registries.conf": conf(true) });
-      await using programs = await makeProgramsFolder({ release, etcContainers });
+      await using programs = await makeProgramsFolder({ release, programs: [source], etcContainers });
       await using store = await makeStoreFolder();
       const pull = { programs, store, source, root: root.path, reference: "registry.invalid/team/os:1" };
 

@@ -52,7 +52,7 @@ const said: readonly [words: string, code: string, message: RegExp, hint: RegExp
     "processing tar file(link /lower /upper: no such file or directory): exit status 1",
     "corrupt",
     /can't be unpacked.*link \/lower/,
-    /damaged/,
+    /hardlink/,
   ],
 ];
 
