@@ -7,7 +7,7 @@ import { finalDiffIdLabel } from "#image/host-image.ts";
 import { WorkerPool } from "#linux/worker-pool.ts";
 import { parseDigest } from "#base/digest.ts";
 import type { SharingAccount } from "#sharing/account.ts";
-import { probeSharing } from "#sharing/probe.ts";
+import type { ProbeResult } from "#sharing/probe.ts";
 import type { SharingMethod } from "#sharing/share.ts";
 import { impliedDirectories } from "#stores/containers-storage/inode-metadata.ts";
 import { layerEntries } from "#stores/containers-storage/layer-entries.ts";
@@ -29,6 +29,7 @@ export interface ProjectionRequest {
   readonly config: ImageConfig;
   readonly reference: string;
   readonly pinned: boolean;
+  readonly probe: ProbeResult;
   readonly allowCopy: boolean;
 }
 
@@ -56,9 +57,8 @@ export async function projectIntoOstree(
     addRefs(repository, there, request);
     return { state: "present", commit: there.commit };
   }
-  const probe = probeSharing(context.sysroot.imageStore, repository.path);
   await using pool = new WorkerPool<FileBatch, StoredFile[]>(workerEntry(context), availableParallelism());
-  const { reference, config, documents, pinned, image } = request;
+  const { reference, config, documents, pinned, image, probe } = request;
   const finalDiffId = config.labels[finalDiffIdLabel];
   const manifest = parseManifest(documents.manifest);
   const result = await importImage(

@@ -5,6 +5,7 @@ import { isHostImage } from "#image/host-image.ts";
 import { formatReference, type ImageReference, storedName } from "#image/reference.ts";
 import { openDirectory } from "#linux/descriptor.ts";
 import { syncfs } from "#linux/sync.ts";
+import { type ProbeResult, probeSharing } from "#sharing/probe.ts";
 import { inspectRemote, type RemoteManifest } from "#sources/inspect-remote.ts";
 import { pullImage, type PullRequest } from "#sources/pull.ts";
 import { type ImageRecord, readConfig, readManifest } from "#stores/containers-storage/images.ts";
@@ -18,7 +19,7 @@ import { makeStores } from "./init.ts";
 import { type HostContext, type Operation, runOperation } from "./operation.ts";
 import { addPin, isPinned } from "./pins.ts";
 import { type Projection, projectIntoOstree } from "./projection.ts";
-import { type ImageNote, writeNote } from "./records.ts";
+import { type ImageNote, readNote, writeNote } from "./records.ts";
 import { demandSpace, warnOfTightSpace, watchSpace } from "./space.ts";
 import { type Stopwatch, stopwatch } from "./stopwatch.ts";
 
@@ -52,6 +53,8 @@ export function pull(context: HostContext, options: PullOptions): Promise<PullRe
     const clock = stopwatch("inspect", "pull", "sync", "share");
     await makeStores(context);
     const store = openImageStore(context.sysroot.imageStore);
+    const probe = probeSharing(context.sysroot.imageStore, context.sysroot.ostreeRepo);
+    tellWhatSharingCosts(context, options, probe);
     const remote = await clock.time("inspect", () => inspectRemote(options.reference, { tlsVerify: options.tlsVerify, signal: context.signal }));
     const there = remote === undefined ? undefined : imageAsNamed(store, remote.digest, options.reference);
     const bytes = countBytes(store, remote);
@@ -64,7 +67,7 @@ export function pull(context: HostContext, options: PullOptions): Promise<PullRe
       writeNote(context.sysroot, image.digest, newNote(reference, ostree), documents);
     let ostree: Projection | undefined;
     if (options.host || isHostImage(config.labels)) {
-      const request = { image, store, documents, config, reference, pinned, allowCopy: options.allowCopy };
+      const request = { image, store, documents, config, reference, pinned, probe, allowCopy: options.allowCopy };
       ostree = await clock
         .time("share", () => projectIntoOstree(context, operation, request))
         .catch((error: unknown) => {
@@ -74,7 +77,8 @@ export function pull(context: HostContext, options: PullOptions): Promise<PullRe
         });
     }
     operation.stage("recording");
-    if (there === undefined || ostree?.state === "imported") record(ostree === undefined ? undefined : noteOf(ostree));
+    // A note that is there knows more: how the bytes got there when they did.
+    if (ostree?.state === "imported" || readNote(context.sysroot, image.digest) === undefined) record(noteOf(ostree));
     if (options.pin) addPin(context.sysroot, image.digest, reference);
     return {
       reference,
@@ -88,11 +92,24 @@ export function pull(context: HostContext, options: PullOptions): Promise<PullRe
   });
 }
 
+/** Before the first byte is fetched: a host image that can't be shared at all is refused, a worse way is told. */
+function tellWhatSharingCosts({ report }: HostContext, { host, allowCopy }: PullOptions, probe: ProbeResult): void {
+  if (probe.method === "reflink") return;
+  if (probe.method === "none" && host && !allowCopy) {
+    throw new OneholdError("cannot-share", `no file can be shared with the ostree repository: ${probe.reason}`, {
+      hint: "With --allow-copy every file is copied: the image takes its size a second time.",
+    });
+  }
+  const way = probe.method === "hardlink" ? "files of a host image are hardlinked" : "files of a host image can only be copied";
+  report({ kind: "notice", level: "info", text: `${probe.reason}: ${way}` });
+}
+
 function newNote(reference: string, ostree: ImageNote["ostree"]): ImageNote {
   return { version: 1, reference, pulled: new Date().toISOString(), ...(ostree === undefined ? {} : { ostree }) };
 }
 
-function noteOf(projection: Projection): ImageNote["ostree"] {
+function noteOf(projection: Projection | undefined): ImageNote["ostree"] {
+  if (projection === undefined) return undefined;
   const { commit } = projection;
   if (projection.state === "present") return { state: "present", commit };
   const { account, leftOut } = projection;

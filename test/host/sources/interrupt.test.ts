@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { readdirSync, readFileSync } from "node:fs";
 import { after, describe, test } from "node:test";
+import { setTimeout as sleep } from "node:timers/promises";
 import { mountPointsBelow } from "#fixtures/temporary-folders.ts";
 import { makeRegistry } from "#fixtures/registry.ts";
 import { makeRegistryProxy } from "#fixtures/registry-proxy.ts";
@@ -48,6 +49,22 @@ for (const { source, release } of combinations) {
 
       delete proxy.faults.bytesPerSecond;
       assert.equal((await pullOnce(pull)).error, undefined);
+    });
+
+    test("by killing Onehold ends it too", async () => {
+      await using proxy = await makeRegistryProxy(registry, { bytesPerSecond: 1_000_000 });
+      await using programs = await makeProgramsFolder({ release });
+      await using store = await makeStoreFolder();
+      const pull = { programs, store, source, reference: `${proxy.address}/os:1`, tlsVerify: false };
+      await pullOnce({ ...pull, interruptWhen: ({ bytes }) => bytes > 1_000_000, interruptWith: "SIGKILL" });
+      // The kernel kills it at once; its end takes a moment.
+      for (let waited = 0; waited < 20 && processesWith(store.path).length > 0; waited += 1) await sleep(100);
+      assert.deepEqual(processesWith(store.path), []);
+      assert.deepEqual(mountPointsBelow(store.path), []);
+
+      delete proxy.faults.bytesPerSecond;
+      const next = await pullOnce(pull);
+      assert.deepEqual([next.error, next.temporary], [undefined, []]);
     });
   });
 }

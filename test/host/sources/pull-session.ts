@@ -89,6 +89,7 @@ export async function pullOnce({
   store,
   env,
   interruptWhen,
+  interruptWith,
   ...order
 }: SessionOptions): Promise<PullSession> {
   const full: PullOrder = {
@@ -122,7 +123,8 @@ export async function pullOnce({
     else Object.assign(session, line);
   });
   const ended = await endOf(child);
-  if (ended.status !== 0 && ended.signal !== interruptWith) throw new Error(`pull-once.ts: exit status ${ended.status}, signal ${ended.signal}`);
+  if (ended.status !== 0 && ended.signal !== interruptWith)
+    throw new Error(`pull-once.ts: exit status ${ended.status}, signal ${ended.signal}`);
   session.durationMs = performance.now() - started;
   return session;
 }
