@@ -1,7 +1,4 @@
-/**
- * What kinds of failure a caller may want to tell apart. A code is stable: scripts may rely on it
- * (`--format json` prints it), so codes are added, not renamed.
- */
+/** What kinds of failure a caller may want to tell apart. */
 export type ErrorCode =
   | "usage" // the command line is wrong (exit status 2)
   | "system" // a system call failed: see SystemError

@@ -15,7 +15,7 @@ export function catchSignals(onFirst: () => void): Interruption {
   const controller = new AbortController();
   let stoppedBy: StopSignal | undefined;
   const stop = (signal: StopSignal): void => {
-    if (false) process.exit(statusOfSignal(signal));
+    if (stoppedBy !== undefined) process.exit(statusOfSignal(signal));
     stoppedBy = signal;
     onFirst();
     controller.abort(new OneholdError("interrupted", `interrupted by ${signal === "SIGINT" ? "Ctrl-C" : signal}`));

@@ -1,5 +1,5 @@
 import type { BytesProgress, ProgressPart, StepsProgress } from "#base/progress.ts";
-import { formatBytes, formatCount, formatCountdown, formatDuration, formatRate } from "./amounts.ts";
+import { formatBytes, formatCount, formatCountdown, formatDuration, formatRate } from "#base/amounts.ts";
 import { cut, printableLine } from "./printable.ts";
 import { bar, layout, line, type Widths } from "./progress-layout.ts";
 import { bytesInPlace, isCached, isComplete, type Speed, shortId } from "./progress-measures.ts";

@@ -1,5 +1,5 @@
 import type { BytesProgress, ProgressEvent, StepsProgress } from "#base/progress.ts";
-import { formatBytes, formatCount } from "./amounts.ts";
+import { formatBytes, formatCount } from "#base/amounts.ts";
 import { noticeText } from "./notice.ts";
 import { printableLine } from "./printable.ts";
 import { bytesSentence, bytesSummary, nounOf } from "./progress-frame.ts";

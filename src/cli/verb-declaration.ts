@@ -61,7 +61,7 @@ export function declareCommand(parent: Command, name: string, summary: string): 
 
 /** The second line of an error of usage. */
 export function helpPointer(command: Command): string {
-  return `hint: see '${pathOf(command).join(" ")} --help'`;
+  return `hint: See '${pathOf(command).join(" ")} --help'.`;
 }
 
 /** An option that takes one of a few words. */

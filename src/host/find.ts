@@ -5,8 +5,7 @@ import type { ImageRecord } from "#stores/containers-storage/images.ts";
 import { listImages, openImageStore } from "#stores/containers-storage/store.ts";
 import { listOstreeImages, type OstreeImage } from "#stores/ostree/images.ts";
 import { openRepository, repositoryExists } from "#stores/ostree/repository.ts";
-import { imageStoreExists } from "./init.ts";
-import type { Sysroot } from "./sysroot.ts";
+import { imageStoreExists, type Sysroot } from "./sysroot.ts";
 
 /** One image of the host, as each store has it. */
 export interface FoundImage {
@@ -21,12 +20,17 @@ export interface FoundImage {
 export function findHostImage(sysroot: Sysroot, text: string): FoundImage {
   const stored = imageStoreExists(sysroot) ? listImages(openImageStore(sysroot.imageStore)) : [];
   const projected = repositoryExists(sysroot.ostreeRepo) ? listOstreeImages(openRepository(sysroot.ostreeRepo)) : [];
-  const digest = digestOf(text, [...stored.map((image) => image.digest), ...projected.map((image) => image.manifestDigest)]);
+  const digest = digestOf(text, [
+    ...stored.map((image) => image.digest),
+    ...projected.map((image) => image.manifestDigest),
+  ]);
   const name = digest === undefined ? storedName(parseReference(text)) : undefined;
   const inStore = stored.find((image) => (name === undefined ? image.digest === digest : image.names.includes(name)));
   const found = inStore?.digest ?? digest;
   const inOstree = projected.find((image) =>
-    found === undefined ? image.references.some((reference) => reference === `docker://${name}`) : image.manifestDigest === found,
+    found === undefined
+      ? image.references.some((reference) => reference === `docker://${name}`)
+      : image.manifestDigest === found,
   );
   const result = found ?? inOstree?.manifestDigest;
   if (result === undefined || (inStore === undefined && inOstree === undefined)) {
@@ -45,7 +49,9 @@ function digestOf(text: string, digests: readonly Digest[]): Digest | undefined 
   const prefix = text.startsWith("sha256:") ? text : `sha256:${text}`;
   const matches = new Set(digests.filter((digest) => digest.startsWith(prefix)));
   if (matches.size > 1) {
-    throw new OneholdError("usage", `${text} is the start of ${matches.size} digests`, { hint: "Give more of its digits." });
+    throw new OneholdError("usage", `${text} is the start of ${matches.size} digests`, {
+      hint: "Give more of its digits.",
+    });
   }
   return [...matches][0];
 }

@@ -1,8 +1,7 @@
-import fs from "node:fs";
 import { createRepository, repositoryExists } from "#stores/ostree/repository.ts";
 import { ensureImageStore } from "#sources/create-store.ts";
 import { type HostContext, runOperation } from "./operation.ts";
-import type { Sysroot } from "./sysroot.ts";
+import { imageStoreExists } from "./sysroot.ts";
 
 export interface InitResult {
   readonly sysroot: string;
@@ -23,8 +22,4 @@ export async function makeStores({ sysroot, signal }: Pick<HostContext, "sysroot
   const imageStore = !imageStoreExists(sysroot);
   if (imageStore) await ensureImageStore(sysroot.imageStore, signal);
   return { sysroot: sysroot.path, backend: "ostree", created: { imageStore, ostreeRepo } };
-}
-
-export function imageStoreExists(sysroot: Sysroot): boolean {
-  return fs.existsSync(sysroot.imageStore);
 }

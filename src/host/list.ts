@@ -1,3 +1,4 @@
+import { formatBytes } from "#base/amounts.ts";
 import type { Digest } from "#base/digest.ts";
 import { parseConfig } from "#formats/oci.ts";
 import { isHostImage } from "#image/host-image.ts";
@@ -5,10 +6,9 @@ import { type ImageRecord, readConfig } from "#stores/containers-storage/images.
 import { layerChain, listImages, openImageStore } from "#stores/containers-storage/store.ts";
 import { listOstreeImages, type OstreeImage } from "#stores/ostree/images.ts";
 import { openRepository, repositoryExists } from "#stores/ostree/repository.ts";
-import { imageStoreExists } from "./init.ts";
 import { readNote } from "./records.ts";
 import { rootSet } from "./root-set.ts";
-import type { Sysroot } from "./sysroot.ts";
+import { imageStoreExists, type Sysroot } from "./sysroot.ts";
 
 /** An image of a host, whichever stores hold it. */
 export interface ListedImage {
@@ -35,7 +35,12 @@ export function listHostImages(sysroot: Sysroot, type: ImageType): ListedImage[]
     for (const image of listOstreeImages(openRepository(sysroot.ostreeRepo))) ostree.set(image.manifestDigest, image);
   }
   const roots = rootSet(sysroot);
-  const describe = (digest: Digest, stored: ImageRecord | undefined, size: number | null, labelled: boolean): ListedImage => {
+  const describe = (
+    digest: Digest,
+    stored: ImageRecord | undefined,
+    size: number | null,
+    labelled: boolean,
+  ): ListedImage => {
     const projected = ostree.get(digest);
     const names = new Set(stored?.names ?? projected?.references.map((name) => name.replace(/^docker:\/\//, "")));
     return {
@@ -43,7 +48,10 @@ export function listHostImages(sysroot: Sysroot, type: ImageType): ListedImage[]
       digest,
       type: labelled || projected !== undefined ? "host" : "logical",
       size,
-      stores: [...(stored === undefined ? [] : ["image store" as const]), ...(projected === undefined ? [] : ["ostree" as const])],
+      stores: [
+        ...(stored === undefined ? [] : ["image store" as const]),
+        ...(projected === undefined ? [] : ["ostree" as const]),
+      ],
       reasons: roots.get(digest) ?? [],
       notes: notesOn(sysroot, digest, projected !== undefined),
     };
@@ -70,8 +78,9 @@ function notesOn(sysroot: Sysroot, digest: Digest, projected: boolean): string[]
   const { special, byRule } = note.leftOut;
   if (special.length > 0) notes.push(`left out of ostree: ${special.length} devices and FIFOs (${listed(special)})`);
   const rules = Object.entries(byRule);
-  if (rules.length > 0) notes.push(`left out of ostree by its path rules: ${rules.map(([top, count]) => `${count} in ${top}`).join(", ")}`);
-  if (note.copied.bytes > 0) notes.push(`${note.copied.bytes} bytes copied`);
+  if (rules.length > 0)
+    notes.push(`left out of ostree by its path rules: ${rules.map(([top, count]) => `${count} in ${top}`).join(", ")}`);
+  if (note.copied.bytes > 0) notes.push(`${formatBytes(note.copied.bytes)} copied into ostree`);
   return notes;
 }
 

@@ -47,7 +47,10 @@ export async function runOperation<T>(
     signal,
     onWait: () => {
       const other = readJournal(sysroot);
-      const name = other === undefined ? "another operation" : `\`${[other.verb, other.subject].join(" ").trim()}\` (pid ${other.pid})`;
+      const name =
+        other === undefined
+          ? "another operation"
+          : `\`${[other.verb, other.subject].join(" ").trim()}\` (pid ${other.pid})`;
       report({ kind: "notice", level: "info", text: `waiting for ${name} to end` });
     },
   });

@@ -79,7 +79,8 @@ export async function projectIntoOstree(
       parallel: availableParallelism() * 2,
       onBytes: (progress) => reportImport(context, reference, progress),
       onStage: (stage) => operation.stage(stage),
-      onWait: () => context.report({ kind: "notice", level: "info", text: "waiting for the lock of the ostree repository" }),
+      onWait: () =>
+        context.report({ kind: "notice", level: "info", text: "waiting for the lock of the ostree repository" }),
       signal: context.signal,
     },
   );
@@ -105,7 +106,10 @@ function layersToImport(chain: readonly LayerRecord[], manifest: Manifest, confi
     const diffId = config.diffIds[i];
     if (digest === undefined || diffId === undefined) throw new Error("layers are counted above");
     if (layer.diffDigest !== undefined && layer.diffDigest !== diffId) {
-      throw new OneholdError("corrupt", `layer ${layer.id} of the image store is ${layer.diffDigest}, the image's config says ${diffId}`);
+      throw new OneholdError(
+        "corrupt",
+        `layer ${layer.id} of the image store is ${layer.diffDigest}, the image's config says ${diffId}`,
+      );
     }
     return {
       digest,
@@ -128,12 +132,19 @@ function described({ commit, account, leftOut, layersImported, layersPresent }: 
   return {
     commit,
     account,
-    leftOut: { special: leftOut.special.map((path) => `/${displayBytes(path)}`), byRule: Object.fromEntries(leftOut.byRule) },
+    leftOut: {
+      special: leftOut.special.map((path) => `/${displayBytes(path)}`),
+      byRule: Object.fromEntries(leftOut.byRule),
+    },
     layers: { imported: layersImported, present: layersPresent },
   };
 }
 
-function reportImport(context: HostContext, id: string, { bytes, bytesTotal }: { bytes: number; bytesTotal: number }): void {
+function reportImport(
+  context: HostContext,
+  id: string,
+  { bytes, bytesTotal }: { bytes: number; bytesTotal: number },
+): void {
   context.report({
     kind: "bytes",
     task: "importing",
@@ -151,5 +162,8 @@ function reportImport(context: HostContext, id: string, { bytes, bytesTotal }: {
 }
 
 function workerEntry(context: HostContext): URL {
-  return new URL(`object-writer${context.workers.pathname.endsWith("/src/workers/") ? ".ts" : ".mjs"}`, context.workers);
+  return new URL(
+    `object-writer${context.workers.pathname.endsWith("/src/workers/") ? ".ts" : ".mjs"}`,
+    context.workers,
+  );
 }

@@ -9,12 +9,7 @@ import { type ProbeResult, probeSharing } from "#sharing/probe.ts";
 import { inspectRemote, type RemoteManifest } from "#sources/inspect-remote.ts";
 import { pullImage, type PullRequest } from "#sources/pull.ts";
 import { type ImageRecord, readConfig, readManifest } from "#stores/containers-storage/images.ts";
-import {
-  findImage,
-  type ImageStore,
-  listLayers,
-  openImageStore,
-} from "#stores/containers-storage/store.ts";
+import { findImage, type ImageStore, listLayers, openImageStore } from "#stores/containers-storage/store.ts";
 import { makeStores } from "./init.ts";
 import { type HostContext, type Operation, runOperation } from "./operation.ts";
 import { addPin, isPinned } from "./pins.ts";
@@ -55,11 +50,12 @@ export function pull(context: HostContext, options: PullOptions): Promise<PullRe
     const store = openImageStore(context.sysroot.imageStore);
     const probe = probeSharing(context.sysroot.imageStore, context.sysroot.ostreeRepo);
     tellWhatSharingCosts(context, options, probe);
-    const remote = await clock.time("inspect", () => inspectRemote(options.reference, { tlsVerify: options.tlsVerify, signal: context.signal }));
+    const remote = await clock.time("inspect", () =>
+      inspectRemote(options.reference, { tlsVerify: options.tlsVerify, signal: context.signal }),
+    );
     const there = remote === undefined ? undefined : imageAsNamed(store, remote.digest, options.reference);
     const bytes = countBytes(store, remote);
-    const image =
-      there ?? (await pullIntoStore(context, operation, store, options, remote, bytes.fetched, clock));
+    const image = there ?? (await pullIntoStore(context, operation, store, options, remote, bytes.fetched, clock));
     const documents = { manifest: readManifest(image), config: readConfig(image) };
     const config = parseConfig(documents.config);
     const pinned = options.pin || isPinned(context.sysroot, image.digest);
@@ -100,7 +96,8 @@ function tellWhatSharingCosts({ report }: HostContext, { host, allowCopy }: Pull
       hint: "With --allow-copy every file is copied: the image takes its size a second time.",
     });
   }
-  const way = probe.method === "hardlink" ? "files of a host image are hardlinked" : "files of a host image can only be copied";
+  const way =
+    probe.method === "hardlink" ? "files of a host image are hardlinked" : "files of a host image can only be copied";
   report({ kind: "notice", level: "info", text: `${probe.reason}: ${way}` });
 }
 
@@ -113,7 +110,12 @@ function noteOf(projection: Projection | undefined): ImageNote["ostree"] {
   const { commit } = projection;
   if (projection.state === "present") return { state: "present", commit };
   const { account, leftOut } = projection;
-  return { state: "imported", commit, ...account, leftOut: { special: [...leftOut.special], byRule: { ...leftOut.byRule } } };
+  return {
+    state: "imported",
+    commit,
+    ...account,
+    leftOut: { special: [...leftOut.special], byRule: { ...leftOut.byRule } },
+  };
 }
 
 /** The image in the store that the reference's manifest names, if the reference is one of its names there. */
@@ -183,10 +185,14 @@ async function pullIntoStore(
   operation.markClean();
   const image = findImage(store, { id: pulled.imageId });
   if (image !== undefined) return image;
-  throw new OneholdError("pull-failed", `${formatReference(options.reference)} was pulled, but the image store does not hold it whole`, {
-    subject: sysroot.imageStore,
-    hint: "Pull it again.",
-  });
+  throw new OneholdError(
+    "pull-failed",
+    `${formatReference(options.reference)} was pulled, but the image store does not hold it whole`,
+    {
+      subject: sysroot.imageStore,
+      hint: "Pull it again.",
+    },
+  );
 }
 
 /** The folders and links of a layer in the store. */

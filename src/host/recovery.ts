@@ -11,21 +11,28 @@ import { findLayer, type ImageStore, listLayers, openImageStore } from "#stores/
 import { verifyLayer } from "#stores/containers-storage/verify-layer.ts";
 import { openRepository, repositoryExists } from "#stores/ostree/repository.ts";
 import { clearStaging } from "#stores/ostree/staging.ts";
-import { imageStoreExists } from "./init.ts";
 import { clearJournal, type JournalEntry, readJournal } from "./journal.ts";
 import type { HostContext } from "./operation.ts";
+import { imageStoreExists } from "./sysroot.ts";
 
 /**
  * Clears what a killed operation left, as the holder of the sysroot's lock: half-written objects, downloads,
  * and layers that podman recorded before their data was on disk. What is whole stays for the next try.
  */
-export async function recover(context: Pick<HostContext, "sysroot" | "report">, options: { quiet?: boolean } = {}): Promise<void> {
+export async function recover(
+  context: Pick<HostContext, "sysroot" | "report">,
+  options: { quiet?: boolean } = {},
+): Promise<void> {
   const { sysroot, report } = context;
   const killed = readJournal(sysroot);
   if (killed === undefined) return;
   if (options.quiet !== true) {
     const name = [killed.verb, killed.subject].join(" ").trim();
-    report({ kind: "notice", level: "info", text: `clearing what \`${name}\` left, which ended in stage "${killed.stage}"` });
+    report({
+      kind: "notice",
+      level: "info",
+      text: `clearing what \`${name}\` left, which ended in stage "${killed.stage}"`,
+    });
   }
   emptyFolder(sysroot.state.temporary);
   clearUnfinishedWrites(sysroot.state.path);

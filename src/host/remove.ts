@@ -31,7 +31,12 @@ export function remove(context: HostContext, image: string): Promise<RemoveResul
     const others = otherNames(found);
     if (others > 0) return { image, digest: found.digest, outcome: "untagged", ostree: await untag(context, found) };
     refuseRoots(context, found, image);
-    return { image, digest: found.digest, outcome: "removed", ostree: await removeEverywhere(context, operation, found) };
+    return {
+      image,
+      digest: found.digest,
+      outcome: "removed",
+      ostree: await removeEverywhere(context, operation, found),
+    };
   });
 }
 
@@ -55,7 +60,11 @@ async function untag({ sysroot }: HostContext, { stored, name, projected }: Foun
 }
 
 /** The refs go first: a store that still has the image's layers is whole, a commit without a ref is not lost. */
-async function removeEverywhere(context: HostContext, operation: Operation, found: FoundImage): Promise<RemoveResult["ostree"]> {
+async function removeEverywhere(
+  context: HostContext,
+  operation: Operation,
+  found: FoundImage,
+): Promise<RemoveResult["ostree"]> {
   const { sysroot } = context;
   operation.stage("removing");
   if (found.projected !== undefined) dropRefs(openRepository(sysroot.ostreeRepo), found.projected);

@@ -8,6 +8,7 @@ export type RootSet = ReadonlyMap<Digest, readonly string[]>;
 /** The one answer to "may this go?": every store sweeps against it. */
 export function rootSet(sysroot: Sysroot): RootSet {
   const roots = new Map<Digest, string[]>();
-  for (const pin of listPins(sysroot)) roots.set(pin.digest, [...(roots.get(pin.digest) ?? []), `pinned as ${pin.reference}`]);
+  for (const pin of listPins(sysroot))
+    roots.set(pin.digest, [...(roots.get(pin.digest) ?? []), `pinned as ${pin.reference}`]);
   return roots;
 }

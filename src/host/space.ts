@@ -1,3 +1,4 @@
+import { formatBytes } from "#base/amounts.ts";
 import { OneholdError } from "#base/errors.ts";
 import type { ReportProgress } from "#base/progress.ts";
 import { fileSystemOf } from "#linux/file-system.ts";
@@ -22,7 +23,7 @@ export function demandSpace(need: SpaceNeed): void {
   if (need.bytes + reservedBytes > availableBytes) {
     throw new OneholdError(
       "no-space",
-      `${need.what} needs at least ${need.bytes} bytes and ${reservedBytes} in reserve, but ${need.directory} has ${availableBytes} bytes left`,
+      `${need.what} needs at least ${formatBytes(need.bytes)}, and ${formatBytes(reservedBytes)} in reserve, but ${need.directory} has ${formatBytes(availableBytes)} left`,
       { subject: need.directory, hint: "Remove images that you no longer need (`onehold usage` shows their sizes)." },
     );
   }
@@ -46,7 +47,7 @@ export function warnOfTightSpace(directory: string, compressedBytes: number, rep
   report({
     kind: "notice",
     level: "warning",
-    text: `the image may need about ${estimate} bytes while it is pulled; ${availableBytes} are left. The pull stops before the disk is full.`,
+    text: `the image may need about ${formatBytes(estimate)} while it is pulled; ${formatBytes(availableBytes)} are left. The pull stops before the disk is full.`,
   });
 }
 
@@ -59,8 +60,11 @@ export function watchSpace(directory: string, controller: AbortController): Disp
     controller.abort(
       new OneholdError(
         "no-space",
-        `stopped before the disk was full: ${directory} has ${availableBytes} bytes left, and ${reservedBytes} are kept in reserve`,
-        { subject: directory, hint: "Remove images that you no longer need (`onehold usage` shows their sizes), and try again." },
+        `stopped before the disk was full: ${directory} has ${formatBytes(availableBytes)} left, and ${formatBytes(reservedBytes)} are kept in reserve`,
+        {
+          subject: directory,
+          hint: "Remove images that you no longer need (`onehold usage` shows their sizes), and try again.",
+        },
       ),
     );
   }, 100);

@@ -17,7 +17,10 @@ export function stopwatch<Phase extends string>(...phases: Phase[]): Stopwatch<P
       }
     },
     result() {
-      const rounded = [...spent, ["total", performance.now() - start] as const].map(([phase, ms]) => [phase, Math.round(ms)]);
+      const rounded = [...spent, ["total", performance.now() - start] as const].map(([phase, ms]) => [
+        phase,
+        Math.round(ms),
+      ]);
       return Object.fromEntries(rounded) as Record<Phase | "total", number>;
     },
   };

@@ -52,3 +52,7 @@ export function makeStateDirectories(sysroot: Sysroot): void {
   }
   fs.mkdirSync(sysroot.state.temporary, { recursive: true, mode: 0o700 });
 }
+
+export function imageStoreExists(sysroot: Sysroot): boolean {
+  return fs.existsSync(sysroot.imageStore);
+}

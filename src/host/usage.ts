@@ -5,12 +5,17 @@ import { fileSystemOf } from "#linux/file-system.ts";
 import { addFile, contentBelow, type ContentOnDisk, DeviceMap } from "#sharing/extents-of-files.ts";
 import { DeviceRanges } from "#sharing/ranges.ts";
 import { unreferencedLayers } from "#stores/containers-storage/unreferenced-layers.ts";
-import { type ImageStore, layerChain, listImages, listLayers, openImageStore } from "#stores/containers-storage/store.ts";
+import {
+  type ImageStore,
+  layerChain,
+  listImages,
+  listLayers,
+  openImageStore,
+} from "#stores/containers-storage/store.ts";
 import { listOstreeImages } from "#stores/ostree/images.ts";
 import { fileObjectsOf } from "#stores/ostree/reachable.ts";
 import { objectFile, openRepository, repositoryExists, type Repository } from "#stores/ostree/repository.ts";
-import { imageStoreExists } from "./init.ts";
-import type { Sysroot } from "./sysroot.ts";
+import { imageStoreExists, type Sysroot } from "./sysroot.ts";
 
 /** Bytes of file content on disk; metadata of the file system is not counted. */
 export interface StoreUsage {
@@ -98,17 +103,27 @@ function measureLayers(sysroot: Sysroot, devices: DeviceMap): MeasuredLayers {
   const store = openImageStore(sysroot.imageStore);
   const byId = new Map(listLayers(store).map((layer) => [layer.id, contentBelow(layer.diffPath, devices)]));
   const files = [...byId.values()].reduce((sum, layer) => sum + layer.files, 0);
-  const leftovers = unreferencedLayers(store).map((layer) => ({ id: layer.id, bytes: byId.get(layer.id)?.ranges.bytes ?? 0 }));
+  const leftovers = unreferencedLayers(store).map((layer) => ({
+    id: layer.id,
+    bytes: byId.get(layer.id)?.ranges.bytes ?? 0,
+  }));
   return { store, byId, files, leftovers };
 }
 
-function measureImages(layers: MeasuredLayers | undefined, repository: Repository | undefined, devices: DeviceMap): MeasuredImage[] {
-  const projected = new Map((repository === undefined ? [] : listOstreeImages(repository)).map((image) => [image.manifestDigest, image]));
+function measureImages(
+  layers: MeasuredLayers | undefined,
+  repository: Repository | undefined,
+  devices: DeviceMap,
+): MeasuredImage[] {
+  const projected = new Map(
+    (repository === undefined ? [] : listOstreeImages(repository)).map((image) => [image.manifestDigest, image]),
+  );
   const base = repository === undefined ? 0 : devices.baseOf(path.join(repository.path, "objects"));
   const objectsOf = (commit: Checksum) => {
     const ranges = new DeviceRanges();
     if (repository === undefined) return ranges;
-    for (const object of fileObjectsOf(repository, commit)) addFile(objectFile(repository, object, "file"), base, ranges);
+    for (const object of fileObjectsOf(repository, commit))
+      addFile(objectFile(repository, object, "file"), base, ranges);
     return ranges;
   };
   const measured: MeasuredImage[] = [];

@@ -88,7 +88,7 @@ export function parseRegistryName(name: string): RegistryName {
 }
 
 /** The path and the tag of an `oci` or `oci-archive` name. As in podman, a path has no colon. */
-export function splitLayoutName(name: string): { path: string; tag: string | undefined } {
+function splitLayoutName(name: string): { path: string; tag: string | undefined } {
   const [path, tag] = splitOnce(name, ":");
   return { path, tag };
 }

@@ -53,7 +53,8 @@ function tryHardlink(source: string, target: string): ProbeResult {
     return { method: "hardlink", reason: "the file system has no reflinks" };
   } catch (error) {
     if (isErrno(error, "EXDEV")) return { method: "none", reason: "the two stores are on different file systems" };
-    if (isErrno(error, "EPERM", "EOPNOTSUPP")) return { method: "none", reason: "the file system has neither reflinks nor hardlinks" };
+    if (isErrno(error, "EPERM", "EOPNOTSUPP"))
+      return { method: "none", reason: "the file system has neither reflinks nor hardlinks" };
     throw error;
   }
 }

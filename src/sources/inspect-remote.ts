@@ -51,7 +51,7 @@ export async function inspectRemote(
 }
 
 /** The program's words for root's own store. Its additional stores don't count: what is copied must be whole there. */
-export const defaultStoreSpecifier = "[overlay@/var/lib/containers/storage+/run/containers/storage]";
+const defaultStoreSpecifier = "[overlay@/var/lib/containers/storage+/run/containers/storage]";
 
 /** How skopeo names the place to take the image from. */
 export function sourceArgument(reference: ImageReference): string {

@@ -2,7 +2,7 @@
 const inherited = ["PATH", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "ALL_PROXY", "SSL_CERT_FILE", "SSL_CERT_DIR", "TZ"];
 
 /** By convention a folder that never exists: nothing of a user's home counts in a pull for the host. */
-export const noHome = "/nonexistent";
+const noHome = "/nonexistent";
 
 /** The descriptor on which podman and skopeo find the credentials. 3 is the run root (see StoreAlias). */
 export const credentialsFd = 4;

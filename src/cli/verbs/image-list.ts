@@ -1,7 +1,7 @@
 import { shortDigest } from "#base/digest.ts";
 import { type ListedImage, listHostImages } from "#host/list.ts";
 import { openSysroot } from "#host/sysroot.ts";
-import { formatBytes } from "../amounts.ts";
+import { formatBytes } from "#base/amounts.ts";
 import type { VerbContext } from "../context.ts";
 import type { ImageListOptions } from "../options.ts";
 import { renderTable } from "../table.ts";
@@ -30,6 +30,8 @@ function render(images: readonly ListedImage[]): string {
     ],
     images,
   );
-  const notes = images.flatMap((image) => image.notes.map((note) => `${image.names[0] ?? shortDigest(image.digest)}: ${note}`));
+  const notes = images.flatMap((image) =>
+    image.notes.map((note) => `${image.names[0] ?? shortDigest(image.digest)}: ${note}`),
+  );
   return notes.length === 0 ? table : `${table}\n${notes.join("\n")}\n`;
 }

@@ -5,6 +5,9 @@ import type { ImageReferenceOptions } from "../options.ts";
 
 export async function run({ reference }: ImageReferenceOptions, context: VerbContext): Promise<number> {
   const result = await pin(hostContext(context), reference);
-  context.print(result, ({ image, digest, changed }) => `${image} ${changed ? "is pinned" : "was pinned already"}: ${digest}`);
+  context.print(
+    result,
+    ({ image, digest, changed }) => `${image} ${changed ? "is pinned" : "was pinned already"}: ${digest}`,
+  );
   return 0;
 }

@@ -1,7 +1,7 @@
 import { pull, type PullResult } from "#host/pull.ts";
 import { parseReference } from "#image/reference.ts";
 import { reexecInMountNamespace } from "#linux/namespace.ts";
-import { formatBytes, formatCount, formatDuration } from "../amounts.ts";
+import { formatBytes, formatCount, formatDuration } from "#base/amounts.ts";
 import type { VerbContext } from "../context.ts";
 import { hostContext } from "../host-context.ts";
 import type { ImagePullOptions } from "../options.ts";
@@ -9,7 +9,7 @@ import type { ImagePullOptions } from "../options.ts";
 export async function run(options: ImagePullOptions, context: VerbContext): Promise<number> {
   const reference = parseReference(options.reference);
   const host = hostContext(context);
-  reexecInMountNamespace();
+  reexecInMountNamespace(context.givenFds);
   const result = await pull(host, { ...options, reference, tlsVerify: options.tlsVerify });
   context.print(result, render);
   return 0;
@@ -28,13 +28,22 @@ function render(result: PullResult): string {
     const { account, layers, leftOut } = ostree;
     const ways = (["reflinked", "hardlinked", "copied", "present"] as const)
       .filter((way) => account[way].bytes > 0)
-      .map((way) => `${formatBytes(account[way].bytes)} ${way === "present" ? "there before" : way} (${formatCount(account[way].files, "file")})`);
-    lines.push(`  ostree       ${ways.length === 0 ? "nothing new" : ways.join(", ")}; ${layers.imported} of ${formatCount(layers.imported + layers.present, "layer")} new`);
+      .map(
+        (way) =>
+          `${formatBytes(account[way].bytes)} ${way === "present" ? "there before" : way} (${formatCount(account[way].files, "file")})`,
+      );
+    lines.push(
+      `  ostree       ${ways.length === 0 ? "nothing new" : ways.join(", ")}; ${layers.imported} of ${formatCount(layers.imported + layers.present, "layer")} new`,
+    );
     lines.push(`               commit ${ostree.commit}`);
-    if (leftOut.special.length > 0) lines.push(`  left out     ${leftOut.special.length} that ostree can't hold: ${leftOut.special.join(", ")}`);
-    for (const [top, count] of Object.entries(leftOut.byRule)) lines.push(`  left out     ${formatCount(count, "name")} in ${top}, by ostree's path rules`);
+    if (leftOut.special.length > 0)
+      lines.push(`  left out     ${leftOut.special.length} that ostree can't hold: ${leftOut.special.join(", ")}`);
+    for (const [top, count] of Object.entries(leftOut.byRule))
+      lines.push(`  left out     ${formatCount(count, "name")} in ${top}, by ostree's path rules`);
   }
   const phases = (["inspect", "pull", "sync", "share"] as const).filter((phase) => milliseconds[phase] >= 1);
-  lines.push(`  took         ${formatDuration(milliseconds.total)} (${phases.map((phase) => `${phase} ${formatDuration(milliseconds[phase])}`).join(", ")})`);
+  lines.push(
+    `  took         ${formatDuration(milliseconds.total)} (${phases.map((phase) => `${phase} ${formatDuration(milliseconds[phase])}`).join(", ")})`,
+  );
   return lines.join("\n");
 }

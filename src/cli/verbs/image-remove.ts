@@ -1,5 +1,5 @@
 import { remove, type RemoveResult } from "#host/remove.ts";
-import { formatBytes, formatCount } from "../amounts.ts";
+import { formatBytes, formatCount } from "#base/amounts.ts";
 import type { VerbContext } from "../context.ts";
 import { hostContext } from "../host-context.ts";
 import type { ImageReferenceOptions } from "../options.ts";
@@ -11,6 +11,9 @@ export async function run({ reference }: ImageReferenceOptions, context: VerbCon
 
 function render({ image, digest, outcome, ostree }: RemoveResult): string {
   if (outcome === "untagged") return `Untagged: ${image} (${digest} has other names)`;
-  const pruned = ostree === undefined ? "" : `; ostree gave back ${formatCount(ostree.objects, "object")}, ${formatBytes(ostree.bytes)}`;
+  const pruned =
+    ostree === undefined
+      ? ""
+      : `; ostree gave back ${formatCount(ostree.objects, "object")}, ${formatBytes(ostree.bytes)}`;
   return `Removed: ${digest}${pruned}`;
 }

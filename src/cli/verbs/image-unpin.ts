@@ -5,6 +5,9 @@ import type { ImageReferenceOptions } from "../options.ts";
 
 export async function run({ reference }: ImageReferenceOptions, context: VerbContext): Promise<number> {
   const result = await unpin(hostContext(context), reference);
-  context.print(result, ({ image, digest, changed }) => `${image} ${changed ? "is no longer pinned" : "was not pinned"}: ${digest}`);
+  context.print(
+    result,
+    ({ image, digest, changed }) => `${image} ${changed ? "is no longer pinned" : "was not pinned"}: ${digest}`,
+  );
   return 0;
 }

@@ -1,7 +1,7 @@
 import { shortDigest } from "#base/digest.ts";
 import { openSysroot } from "#host/sysroot.ts";
 import { type Usage, usage } from "#host/usage.ts";
-import { formatBytes, formatCount } from "../amounts.ts";
+import { formatBytes, formatCount } from "#base/amounts.ts";
 import type { VerbContext } from "../context.ts";
 import type { UsageOptions } from "../options.ts";
 import { renderTable } from "../table.ts";
@@ -38,7 +38,9 @@ function render({ fileSystem, stores, images, leftoverLayers }: Usage): string {
   ];
   if (leftoverLayers.length > 0) {
     const bytes = leftoverLayers.reduce((sum, layer) => sum + layer.bytes, 0);
-    parts.push(`${formatCount(leftoverLayers.length, "layer")} of no image (${formatBytes(bytes)}), kept for the next try of a pull that was broken off.\n`);
+    parts.push(
+      `${formatCount(leftoverLayers.length, "layer")} of no image (${formatBytes(bytes)}), kept for the next try of a pull that was broken off.\n`,
+    );
   }
   parts.push(`${fileSystem.kind}: ${formatBytes(fileSystem.available)} of ${formatBytes(fileSystem.bytes)} free\n`);
   return parts.join("\n");

@@ -20,7 +20,9 @@ export function readBounded(path: string, limit: number): Buffer | undefined {
   try {
     const { size } = fstatSync(fd);
     if (size <= limit) return withSystemErrors(() => readFileSync(fd));
-    throw new OneholdError("corrupt", `${path} has ${size} bytes: more than the ${limit} that can be right`, { subject: path });
+    throw new OneholdError("corrupt", `${path} has ${size} bytes: more than the ${limit} that can be right`, {
+      subject: path,
+    });
   } finally {
     closeSync(fd);
   }

@@ -39,7 +39,10 @@ export function readContents(root: string, readOnly: boolean, cache: ContentsCac
     // A moment for podman's next rename; reading happens in programs that have nothing else to do meanwhile.
     Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, pauseMs);
   }
-  throw new OneholdError("busy", `the records of the image store ${root} change all the time`, { subject: root, hint: "Try again when podman has finished." });
+  throw new OneholdError("busy", `the records of the image store ${root} change all the time`, {
+    subject: root,
+    hint: "Try again when podman has finished.",
+  });
 }
 
 function recordStamp(root: string): string {
@@ -54,7 +57,9 @@ function readOnce(root: string, readOnly: boolean): StoreContents {
     storedImages,
     storedLayers,
     images: storedImages.map((image) => imageState(image, root, readOnly)),
-    layers: new Map(storedLayers.filter(({ id }) => isStorageId(id)).map((layer) => [layer.id, layerRecord(layer, root)])),
+    layers: new Map(
+      storedLayers.filter(({ id }) => isStorageId(id)).map((layer) => [layer.id, layerRecord(layer, root)]),
+    ),
   };
 }
 

@@ -29,5 +29,7 @@ export function parentPath(path: ByteString): ByteString {
 }
 
 function refused(name: ByteString, why: string): OneholdError {
-  return new OneholdError("corrupt", `a layer has a member named ${displayBytes(name)}, which is refused: ${why}`, { subject: displayBytes(name) });
+  return new OneholdError("corrupt", `a layer has a member named ${displayBytes(name)}, which is refused: ${why}`, {
+    subject: displayBytes(name),
+  });
 }

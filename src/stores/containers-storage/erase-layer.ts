@@ -13,7 +13,7 @@ import type { Trash } from "./trash.ts";
 export function unmountLayers(root: string, ids: readonly string[]): void {
   const folders = ids.map((id) => `${layerFolder(realpathSync(root), id)}/`);
   // Last mounted first.
-  for (const { mountPoint } of mountTable().reverse()) {
+  for (const { mountPoint } of mountTable().toReversed()) {
     const index = folders.findIndex((folder) => mountPoint.startsWith(folder));
     if (index < 0) continue;
     try {

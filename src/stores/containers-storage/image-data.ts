@@ -20,10 +20,16 @@ export function readImageData(image: ImageDataOwner, key: string, digest: Digest
   const path = imageDataFile(image, key);
   const bytes = readBounded(path, maxImageData);
   if (bytes === undefined) {
-    throw new OneholdError("not-found", `the image store has lost ${key} of image ${image.id}: there is no ${path}`, { subject: path, hint: "Remove the image and pull it again." });
+    throw new OneholdError("not-found", `the image store has lost ${key} of image ${image.id}: there is no ${path}`, {
+      subject: path,
+      hint: "Remove the image and pull it again.",
+    });
   }
   if (digestOf(bytes, digest) === digest) return bytes;
-  throw new OneholdError("corrupt", `${path} does not have the digest ${digest}`, { subject: path, hint: "Remove the image and pull it again." });
+  throw new OneholdError("corrupt", `${path} does not have the digest ${digest}`, {
+    subject: path,
+    hint: "Remove the image and pull it again.",
+  });
 }
 
 /** With the algorithm of `like`. */

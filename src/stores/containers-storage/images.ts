@@ -34,17 +34,23 @@ export interface IncompleteImage {
   readonly why: string;
 }
 
-export type ImageState = { readonly state: "complete"; readonly image: ImageRecord } | { readonly state: "incomplete"; readonly image: IncompleteImage };
+export type ImageState =
+  | { readonly state: "complete"; readonly image: ImageRecord }
+  | { readonly state: "incomplete"; readonly image: IncompleteImage };
 
 /**
  * Podman writes an image's record first and adds manifest, config and name one by one, so that a record
  * alone proves nothing: the image counts when its data is there and has the right digests.
  */
 export function imageState(stored: StoredImage, root: string, readOnly: boolean): ImageState {
-  const incomplete = (why: string): ImageState => ({ state: "incomplete", image: { id: stored.id, names: stored.names, why } });
+  const incomplete = (why: string): ImageState => ({
+    state: "incomplete",
+    image: { id: stored.id, names: stored.names, why },
+  });
   if (!isStorageId(stored.id)) return incomplete("its id is not one of podman's");
   const digest = manifestDigest(stored);
-  if (digest === undefined || !stored["big-data-names"].includes("manifest")) return incomplete("it has no manifest yet");
+  if (digest === undefined || !stored["big-data-names"].includes("manifest"))
+    return incomplete("it has no manifest yet");
   const owner = { root, id: stored.id };
   let configDigest: Digest;
   let diffIds: readonly Digest[];
@@ -59,7 +65,9 @@ export function imageState(stored: StoredImage, root: string, readOnly: boolean)
   const image: ImageRecord = {
     id: stored.id,
     digest,
-    digests: [...new Set([digest, ...(stored.digest === undefined ? [] : [stored.digest]), ...manifestDigests(stored)])],
+    digests: [
+      ...new Set([digest, ...(stored.digest === undefined ? [] : [stored.digest]), ...manifestDigests(stored)]),
+    ],
     configDigest,
     diffIds,
     names: stored.names,

@@ -45,7 +45,10 @@ export function openLayerContents(layer: LayerRecord, chain: readonly LayerRecor
   const open = new DisposableStack();
   try {
     const root = open.use(openDirectory(layer.diffPath));
-    const sources: { layer: LayerRecord; root: Descriptor | undefined }[] = [{ layer, root }, ...ancestors(layer, chain).map((each) => ({ layer: each, root: undefined }))];
+    const sources: { layer: LayerRecord; root: Descriptor | undefined }[] = [
+      { layer, root },
+      ...ancestors(layer, chain).map((each) => ({ layer: each, root: undefined })),
+    ];
     const openFile = (name: ByteString): LayerFile | undefined => {
       const path = entryPath(name);
       for (const source of sources) {
@@ -66,7 +69,7 @@ export function openLayerContents(layer: LayerRecord, chain: readonly LayerRecor
 /** Nearest first. */
 function ancestors(layer: LayerRecord, chain: readonly LayerRecord[]): LayerRecord[] {
   const index = chain.findIndex(({ id }) => id === layer.id);
-  return chain.slice(0, Math.max(0, index)).reverse();
+  return chain.slice(0, Math.max(0, index)).toReversed();
 }
 
 // O_NONBLOCK: a FIFO in the place of the file must not hang us.

@@ -37,7 +37,9 @@ export function structureProblem(contents: LayerContents, entry: TarEntry): stri
     case "char":
     case "block":
       // Podman in a user namespace cannot make devices and leaves them out.
-      return stats === undefined ? undefined : expect(stats, "device", stats.isCharacterDevice() || stats.isBlockDevice());
+      return stats === undefined
+        ? undefined
+        : expect(stats, "device", stats.isCharacterDevice() || stats.isBlockDevice());
     case "other":
       return undefined;
   }
@@ -81,6 +83,10 @@ function whiteoutProblem(contents: LayerContents, path: ByteString, name: ByteSt
 function isOpaque(contents: LayerContents, folder: ByteString, mark: ByteString): boolean {
   if (statEntry(contents, mark) !== undefined) return true;
   if (statEntry(contents, folder)?.isDirectory() !== true) return false;
-  using directory = openBeneath(contents.root.fd, folder === "" ? "." : bytesOf(folder), constants.O_RDONLY | constants.O_DIRECTORY);
+  using directory = openBeneath(
+    contents.root.fd,
+    folder === "" ? "." : bytesOf(folder),
+    constants.O_RDONLY | constants.O_DIRECTORY,
+  );
   return opaqueXattrs.some((xattr) => getXattr({ fd: directory.fd }, xattr) !== undefined);
 }

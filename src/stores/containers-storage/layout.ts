@@ -21,11 +21,18 @@ export function imagesFile(root: string): string {
 }
 
 export function containerFiles(root: string): readonly [string, string] {
-  return [join(root, "overlay-containers", "containers.json"), join(root, "overlay-containers", "volatile-containers.json")];
+  return [
+    join(root, "overlay-containers", "containers.json"),
+    join(root, "overlay-containers", "volatile-containers.json"),
+  ];
 }
 
 /** Lock files, in the order in which podman takes them. */
-export function lockFiles(root: string): { readonly layers: string; readonly images: string; readonly containers: string } {
+export function lockFiles(root: string): {
+  readonly layers: string;
+  readonly images: string;
+  readonly containers: string;
+} {
   return {
     layers: join(root, "overlay-layers", "layers.lock"),
     images: join(root, "overlay-images", "images.lock"),

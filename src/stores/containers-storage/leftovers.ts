@@ -31,7 +31,12 @@ export function removeLeftovers(hold: ExclusiveHold): Leftovers {
   const orphans = orphanLayers(root, readRecords(hold));
   unmountLayers(root, orphans);
   for (const id of orphans) eraseLayer(root, id, trash);
-  const paths = [...orphanImageData(root, readRecords(hold)), ...temporaryFiles(root), ...deadLinks(root), ...staleStaging(root)];
+  const paths = [
+    ...orphanImageData(root, readRecords(hold)),
+    ...temporaryFiles(root),
+    ...deadLinks(root),
+    ...staleStaging(root),
+  ];
   withSystemErrors(() => {
     for (const path of paths) rmSync(path, { recursive: true, force: true });
   });
@@ -44,7 +49,10 @@ export function removeLeftovers(hold: ExclusiveHold): Leftovers {
 function orphanLayers(root: string, records: StoreRecords): string[] {
   const recorded = new Set(records.layers.map(({ id }) => id));
   const tarSplit = /^([0-9a-f]{64})\.tar-split\.gz$/;
-  const ids = [...namesIn(join(root, "overlay")), ...namesIn(join(root, "overlay-layers")).map((name) => tarSplit.exec(name)?.[1] ?? name)];
+  const ids = [
+    ...namesIn(join(root, "overlay")),
+    ...namesIn(join(root, "overlay-layers")).map((name) => tarSplit.exec(name)?.[1] ?? name),
+  ];
   return [...new Set(ids)].filter((id) => isStorageId(id) && !recorded.has(id));
 }
 
@@ -58,7 +66,11 @@ function orphanImageData(root: string, records: StoreRecords): string[] {
 /** Podman and Onehold write a file under such a name first, then rename it. */
 function temporaryFiles(root: string): string[] {
   const folders = ["overlay-layers", "overlay-images", "overlay-containers"].map((name) => join(root, name));
-  const perRecord = folders.flatMap((folder) => namesIn(folder).filter(isStorageId).map((name) => join(folder, name)));
+  const perRecord = folders.flatMap((folder) =>
+    namesIn(folder)
+      .filter(isStorageId)
+      .map((name) => join(folder, name)),
+  );
   return [...folders, ...perRecord].flatMap((folder) =>
     namesIn(folder)
       .filter((name) => name.startsWith(".tmp-") || name.startsWith(".onehold-new-"))

@@ -71,7 +71,11 @@ export function isIncomplete(layer: StoredLayer): boolean {
   return layer.flags?.["incomplete"] === true;
 }
 
-function parseRecords<Schema extends v.GenericSchema>(schema: Schema, text: string | undefined, path: string): v.InferOutput<Schema>[] {
+function parseRecords<Schema extends v.GenericSchema>(
+  schema: Schema,
+  text: string | undefined,
+  path: string,
+): v.InferOutput<Schema>[] {
   if (text === undefined || text === "") return [];
   const result = v.safeParse(v.nullable(v.array(schema)), parseJson(text, path));
   if (result.success) return result.output ?? [];

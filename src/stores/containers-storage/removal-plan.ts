@@ -25,8 +25,17 @@ export function planImageRemoval(records: StoreRecords, images: ReadonlySet<stri
   const parents = parentsOf(records.layers);
   const going = records.images.filter(({ id }) => images.has(id));
   const candidates = closure(going.flatMap(topLayers), parents);
-  const kept = closure([...referencedTops({ ...records, images: records.images.filter(({ id }) => !images.has(id)) }), ...others(records, candidates)], parents);
-  return { images: going.map(({ id }) => id), layers: childrenFirst(records.layers, (id) => candidates.has(id) && !kept.has(id)) };
+  const kept = closure(
+    [
+      ...referencedTops({ ...records, images: records.images.filter(({ id }) => !images.has(id)) }),
+      ...others(records, candidates),
+    ],
+    parents,
+  );
+  return {
+    images: going.map(({ id }) => id),
+    layers: childrenFirst(records.layers, (id) => candidates.has(id) && !kept.has(id)),
+  };
 }
 
 /**
@@ -53,7 +62,10 @@ export function unreferencedLayerIds(records: StoreRecords): Set<string> {
 export function planSweep(records: StoreRecords, layers: ReadonlySet<string>): RemovalPlan {
   const parents = parentsOf(records.layers);
   const unreferenced = unreferencedLayerIds(records);
-  const kept = closure(records.layers.map(({ id }) => id).filter((id) => !unreferenced.has(id) || !layers.has(id)), parents);
+  const kept = closure(
+    records.layers.map(({ id }) => id).filter((id) => !unreferenced.has(id) || !layers.has(id)),
+    parents,
+  );
   return { images: [], layers: childrenFirst(records.layers, (id) => !kept.has(id)) };
 }
 
@@ -71,7 +83,9 @@ function others(records: StoreRecords, candidates: ReadonlySet<string>): string[
 }
 
 function parentsOf(layers: readonly StoredLayer[]): Map<string, string> {
-  return new Map(layers.flatMap(({ id, parent }) => (parent === undefined || parent === "" ? [] : [[id, parent] as const])));
+  return new Map(
+    layers.flatMap(({ id, parent }) => (parent === undefined || parent === "" ? [] : [[id, parent] as const])),
+  );
 }
 
 /** The layers and all their ancestors. */
@@ -92,7 +106,7 @@ function childrenFirst(layers: readonly StoredLayer[], isGoing: (id: string) => 
   return layers
     .map(({ id }) => id)
     .filter(isGoing)
-    .sort((a, b) => depth(b) - depth(a));
+    .toSorted((a, b) => depth(b) - depth(a));
 }
 
 function refuseUsedImages(records: StoreRecords, images: ReadonlySet<string>): void {

@@ -23,7 +23,12 @@ export function trashFolder(root: string): string {
  * Takes a name from an image, which stays. False where the image does not have it (any more).
  * @throws not-found; those of `withExclusiveLock`
  */
-export async function untag(store: ImageStore, image: { readonly id: string }, name: string, wait: LockWait = {}): Promise<boolean> {
+export async function untag(
+  store: ImageStore,
+  image: { readonly id: string },
+  name: string,
+  wait: LockWait = {},
+): Promise<boolean> {
   return await withExclusiveLock(
     store,
     (hold) => {
@@ -45,7 +50,11 @@ export async function untag(store: ImageStore, image: { readonly id: string }, n
  * them. An incomplete image can be removed too.
  * @throws not-found; busy where a container uses it; those of `withExclusiveLock`
  */
-export async function removeImage(store: ImageStore, image: { readonly id: string }, wait: LockWait = {}): Promise<Removed> {
+export async function removeImage(
+  store: ImageStore,
+  image: { readonly id: string },
+  wait: LockWait = {},
+): Promise<Removed> {
   return await remove(
     store,
     (records) => {
@@ -70,7 +79,11 @@ export async function sweepLayers(store: ImageStore, ids: Iterable<string>, wait
   return await remove(store, (records) => planSweep(records, new Set(ids)), wait);
 }
 
-async function remove(store: ImageStore, plan: (records: StoreRecords) => RemovalPlan, wait: LockWait): Promise<Removed> {
+async function remove(
+  store: ImageStore,
+  plan: (records: StoreRecords) => RemovalPlan,
+  wait: LockWait,
+): Promise<Removed> {
   // Emptied when the locks are released: deleting many files takes seconds.
   using trash = openTrash(trashFolder(store.root));
   return await withExclusiveLock(store, (hold) => carryOut(hold, plan(readRecords(hold)), trash), wait);

@@ -47,8 +47,15 @@ export async function withSharedLock<T>(store: ImageStore, run: () => T | Promis
  * containers. `storage.lock` is not among them: it guards the driver's own state.
  * @throws busy, interrupted; unsupported for an additional store; system where the file system is read-only
  */
-export async function withExclusiveLock<T>(store: ImageStore, run: (hold: ExclusiveHold) => T | Promise<T>, wait: LockWait = {}): Promise<T> {
-  if (store.readOnly) throw new OneholdError("unsupported", `the additional image store ${store.root} is not to be changed`, { subject: store.root });
+export async function withExclusiveLock<T>(
+  store: ImageStore,
+  run: (hold: ExclusiveHold) => T | Promise<T>,
+  wait: LockWait = {},
+): Promise<T> {
+  if (store.readOnly)
+    throw new OneholdError("unsupported", `the additional image store ${store.root} is not to be changed`, {
+      subject: store.root,
+    });
   using open = new DisposableStack();
   const files = lockFiles(store.root);
   const layersLock = open.use(openOrCreate(files.layers));

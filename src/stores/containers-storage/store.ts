@@ -39,7 +39,9 @@ export function listImages(store: ImageStore): ImageRecord[] {
   const contents = withAdditional(store).map(contentsOf);
   return contents
     .flatMap((each) => each.images)
-    .flatMap((state) => (state.state === "complete" && chainState(contents, state.image).state === "complete" ? [state.image] : []));
+    .flatMap((state) =>
+      state.state === "complete" && chainState(contents, state.image).state === "complete" ? [state.image] : [],
+    );
 }
 
 /** Records of this store that a reader must not use: half pulled, or damaged. */
@@ -54,7 +56,9 @@ export function listIncompleteImages(store: ImageStore): IncompleteImage[] {
 
 /** Finished layers of this store that have content of an image: those of containers have no digest. */
 export function listLayers(store: ImageStore): LayerRecord[] {
-  return [...contentsOf(store).layers.values()].filter((layer) => !layer.incomplete && (layer.diffDigest ?? layer.tocDigest) !== undefined);
+  return [...contentsOf(store).layers.values()].filter(
+    (layer) => !layer.incomplete && (layer.diffDigest ?? layer.tocDigest) !== undefined,
+  );
 }
 
 export type ImageQuery = { readonly digest: Digest } | { readonly name: string } | { readonly id: string };
@@ -76,10 +80,15 @@ export function findLayer(store: ImageStore, id: string): LayerRecord | undefine
 export function layerChain(store: ImageStore, image: ImageRecord): LayerRecord[] {
   const chain = chainState(withAdditional(store).map(contentsOf), image);
   if (chain.state === "complete") return chain.layers;
-  throw new OneholdError("corrupt", `image ${image.id} cannot be used: ${chain.why}`, { subject: image.id, hint: "Remove the image and pull it again." });
+  throw new OneholdError("corrupt", `image ${image.id} cannot be used: ${chain.why}`, {
+    subject: image.id,
+    hint: "Remove the image and pull it again.",
+  });
 }
 
-type ChainState = { readonly state: "complete"; readonly layers: LayerRecord[] } | { readonly state: "incomplete"; readonly why: string };
+type ChainState =
+  | { readonly state: "complete"; readonly layers: LayerRecord[] }
+  | { readonly state: "incomplete"; readonly why: string };
 
 function chainState(contents: readonly StoreContents[], image: ImageRecord): ChainState {
   const layers: LayerRecord[] = [];
@@ -94,13 +103,18 @@ function chainState(contents: readonly StoreContents[], image: ImageRecord): Cha
     id = layer.parent;
   }
   layers.reverse();
-  return isChainOf(image, layers) ? { state: "complete", layers } : { state: "incomplete", why: "its layers are not those that its config names" };
+  return isChainOf(image, layers)
+    ? { state: "complete", layers }
+    : { state: "incomplete", why: "its layers are not those that its config names" };
 }
 
 /** A layer that podman knows by its table of contents alone has no diff ID to compare. */
 function isChainOf(image: ImageRecord, layers: readonly LayerRecord[]): boolean {
   const { diffIds } = image;
-  return layers.length === diffIds.length && layers.every(({ diffDigest }, i) => diffDigest === undefined || diffDigest === diffIds[i]);
+  return (
+    layers.length === diffIds.length &&
+    layers.every(({ diffDigest }, i) => diffDigest === undefined || diffDigest === diffIds[i])
+  );
 }
 
 function layerIn(contents: readonly StoreContents[], id: string): LayerRecord | undefined {
@@ -125,7 +139,11 @@ function refuseOtherDrivers(root: string): void {
   const names = folderNames(root);
   const other = names.find((name) => /^[a-z]+-layers$/.test(name) && name !== "overlay-layers");
   if (names.includes("overlay-layers") || other === undefined) return;
-  throw new OneholdError("unsupported", `the image store ${root} uses the driver ${other.replace("-layers", "")}; only overlay can be read`, { subject: root });
+  throw new OneholdError(
+    "unsupported",
+    `the image store ${root} uses the driver ${other.replace("-layers", "")}; only overlay can be read`,
+    { subject: root },
+  );
 }
 
 function folderNames(root: string): string[] {

@@ -22,7 +22,10 @@ const chunkSize = 256 * 1024;
 export async function* tarSplitRecords(layer: LayerRecord): AsyncGenerator<TarSplitRecord[], void, undefined> {
   const path = layer.tarSplitPath;
   if (!existsSync(path)) {
-    throw new OneholdError("not-found", `layer ${layer.id} has no tar-split file: it was not made from a tar`, { subject: path, hint: "Push the image to a registry and pull it from there." });
+    throw new OneholdError("not-found", `layer ${layer.id} has no tar-split file: it was not made from a tar`, {
+      subject: path,
+      hint: "Push the image to a registry and pull it from there.",
+    });
   }
   const parser = new TarSplitParser();
   try {
@@ -71,7 +74,13 @@ async function* unpacked(path: string): AsyncGenerator<Buffer, void, undefined> 
 
 function corruptTarSplit(path: string, error: unknown): unknown {
   // zlib's errors have a code like Z_DATA_ERROR; those of the parser have no path.
-  const isZlib = error instanceof Error && "code" in error && typeof error.code === "string" && error.code.startsWith("Z_");
-  if (!isZlib && !(error instanceof OneholdError && error.code === "corrupt" && error.subject === undefined)) return error;
-  return new OneholdError("corrupt", `the tar-split file ${path} is damaged: ${messageOf(error)}`, { subject: path, hint: "Remove the image and pull it again.", cause: error });
+  const isZlib =
+    error instanceof Error && "code" in error && typeof error.code === "string" && error.code.startsWith("Z_");
+  if (!isZlib && !(error instanceof OneholdError && error.code === "corrupt" && error.subject === undefined))
+    return error;
+  return new OneholdError("corrupt", `the tar-split file ${path} is damaged: ${messageOf(error)}`, {
+    subject: path,
+    hint: "Remove the image and pull it again.",
+    cause: error,
+  });
 }

@@ -1,4 +1,14 @@
-import { constants, fstatSync, mkdirSync, readdirSync, renameSync, rmdirSync, rmSync, statSync, unlinkSync } from "node:fs";
+import {
+  constants,
+  fstatSync,
+  mkdirSync,
+  readdirSync,
+  renameSync,
+  rmdirSync,
+  rmSync,
+  statSync,
+  unlinkSync,
+} from "node:fs";
 import { randomInt } from "node:crypto";
 import { basename, join } from "node:path";
 import { type Descriptor, openFile } from "#linux/descriptor.ts";
@@ -101,7 +111,11 @@ function removeIfEmpty(folder: string): void {
 
 function slotNumbers(folder: string): Set<string> {
   const prefixes = [folderPrefix, lockPrefix];
-  return new Set(namesIn(folder).flatMap((name) => prefixes.filter((prefix) => name.startsWith(prefix)).map((prefix) => name.slice(prefix.length))));
+  return new Set(
+    namesIn(folder).flatMap((name) =>
+      prefixes.filter((prefix) => name.startsWith(prefix)).map((prefix) => name.slice(prefix.length)),
+    ),
+  );
 }
 
 /** What is in a folder; nothing where there is none. */

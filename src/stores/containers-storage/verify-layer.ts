@@ -34,7 +34,11 @@ export interface VerifyOptions {
  * @param chain the layers of an image, base first, with this one among them
  * @throws interrupted, and system where the store cannot be read at all
  */
-export async function verifyLayer(layer: LayerRecord, chain: readonly LayerRecord[], options: VerifyOptions = {}): Promise<LayerVerification> {
+export async function verifyLayer(
+  layer: LayerRecord,
+  chain: readonly LayerRecord[],
+  options: VerifyOptions = {},
+): Promise<LayerVerification> {
   if (layerForm(layer) === "composefs") return { outcome: "not-verifiable", why: "it is stored as a composefs image" };
   if (!hasTarSplit(layer)) return { outcome: "not-verifiable", why: "it has no tar-split file" };
   try {
@@ -43,7 +47,8 @@ export async function verifyLayer(layer: LayerRecord, chain: readonly LayerRecor
   } catch (error) {
     if (error instanceof Damage) return error.verification;
     if (error instanceof OneholdError && error.code === "corrupt") return { outcome: "damaged", why: error.message };
-    if (isErrno(error, "ENOENT", "ENOTDIR")) return { outcome: "damaged", why: `its files are gone (${messageOf(error)})` };
+    if (isErrno(error, "ENOENT", "ENOTDIR"))
+      return { outcome: "damaged", why: `its files are gone (${messageOf(error)})` };
     if (options.signal?.aborted === true) throw interrupted(layer, options.signal);
     throw error;
   }
@@ -53,20 +58,33 @@ function interrupted(layer: LayerRecord, signal: AbortSignal): OneholdError {
   return new OneholdError("interrupted", `interrupted while layer ${layer.id} was checked`, { cause: signal.reason });
 }
 
-async function verifyContents(layer: LayerRecord, contents: LayerContents, options: VerifyOptions): Promise<LayerVerification> {
+async function verifyContents(
+  layer: LayerRecord,
+  contents: LayerContents,
+  options: VerifyOptions,
+): Promise<LayerVerification> {
   const { diffDigest } = layer;
   if (diffDigest === undefined) {
     await checkEachFile(layer, contents, options);
-    return { outcome: "not-verifiable", why: "podman has recorded no diff ID for it; each file has the right checksum" };
+    return {
+      outcome: "not-verifiable",
+      why: "podman has recorded no diff ID for it; each file has the right checksum",
+    };
   }
   const tar = await reassemble(layer, contents, diffDigest, options);
   const sizeIsRight = layer.diffSize === undefined || layer.diffSize === tar.size;
   if (tar.digest === diffDigest && sizeIsRight) return { outcome: "verified" };
   await checkEachFile(layer, contents, options);
   if (tar.hasSparse) {
-    return { outcome: "not-verifiable", why: "it has files that are sparse in its tar, which tar-split cannot reproduce; each file has the right checksum" };
+    return {
+      outcome: "not-verifiable",
+      why: "it has files that are sparse in its tar, which tar-split cannot reproduce; each file has the right checksum",
+    };
   }
-  const found = tar.digest === diffDigest ? `${tar.size} bytes and not ${layer.diffSize}` : `the digest ${tar.digest} and not ${diffDigest}`;
+  const found =
+    tar.digest === diffDigest
+      ? `${tar.size} bytes and not ${layer.diffSize}`
+      : `the digest ${tar.digest} and not ${diffDigest}`;
   return { outcome: "damaged", why: `its tar has ${found}, though each file has the right checksum` };
 }
 
@@ -87,7 +105,12 @@ interface Reassembled {
   readonly hasSparse: boolean;
 }
 
-async function reassemble(layer: LayerRecord, contents: LayerContents, like: Digest, options: VerifyOptions): Promise<Reassembled> {
+async function reassemble(
+  layer: LayerRecord,
+  contents: LayerContents,
+  like: Digest,
+  options: VerifyOptions,
+): Promise<Reassembled> {
   const algorithm = like.slice(0, like.indexOf(":"));
   const digest = createHash(algorithm);
   let size = 0;
@@ -144,10 +167,16 @@ function checkStructure(contents: LayerContents, entry: TarEntry): void {
 
 const buffer = Buffer.allocUnsafeSlow(1024 * 1024);
 
-function readContent(contents: LayerContents, entry: TarEntry, take: (bytes: Buffer) => void, options: VerifyOptions): void {
+function readContent(
+  contents: LayerContents,
+  entry: TarEntry,
+  take: (bytes: Buffer) => void,
+  options: VerifyOptions,
+): void {
   using file = contents.openFile(entry.name);
   if (file === undefined) throw new Damage("the file is missing", entry.name);
-  if (file.stats.size !== entry.size) throw new Damage(`it has ${file.stats.size} bytes and not ${entry.size}`, entry.name);
+  if (file.stats.size !== entry.size)
+    throw new Damage(`it has ${file.stats.size} bytes and not ${entry.size}`, entry.name);
   for (let left = entry.size; left > 0; ) {
     const read = readChunk(file.fd, left, entry.name);
     if (read === 0) throw new Damage("it became shorter while it was read", entry.name);

@@ -13,7 +13,10 @@ const maxFiles = 256;
 const maxBytes = 16 * 1024 * 1024;
 
 /** Every file and symlink of a tree, each hardlinked one once. */
-export function* filesOf(tree: DirectoryNode, seen = new Set<FileNode | SymlinkNode>()): Generator<FileNode | SymlinkNode> {
+export function* filesOf(
+  tree: DirectoryNode,
+  seen = new Set<FileNode | SymlinkNode>(),
+): Generator<FileNode | SymlinkNode> {
   for (const child of tree.children.values()) {
     if (child.kind === "directory") yield* filesOf(child, seen);
     else if (child.kind !== "special" && !seen.has(child)) {
@@ -33,7 +36,9 @@ export function* batchFiles(
   for (const node of nodes) {
     const { metadata, expected } = detail(node);
     batch.files.push({
-      ...(node.kind === "file" ? { path: node.path, size: node.size } : { path: "" as FileNode["path"], size: 0, target: node.target }),
+      ...(node.kind === "file"
+        ? { path: node.path, size: node.size }
+        : { path: "" as FileNode["path"], size: 0, target: node.target }),
       metadata: batch.indexOf(metadata),
       ...(expected === undefined ? {} : { expected }),
     });

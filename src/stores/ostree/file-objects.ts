@@ -75,7 +75,11 @@ function storeRegular(batch: FileBatch, root: Descriptor, file: FileToStore, met
   using source = openBeneath(root.fd, bytesOf(file.path), fs.constants.O_RDONLY | fs.constants.O_NOFOLLOW);
   const before = fs.fstatSync(source.fd);
   if (!before.isFile() || before.size !== file.size) {
-    throw damaged(batch, file, `is ${before.isFile() ? `${before.size} bytes` : "not a regular file"}, its tar says ${file.size} bytes`);
+    throw damaged(
+      batch,
+      file,
+      `is ${before.isFile() ? `${before.size} bytes` : "not a regular file"}, its tar says ${file.size} bytes`,
+    );
   }
   const checksum = checksumOfContent(source.fd, file.size, fileHeader(metadata));
   if (file.expected !== undefined && checksum !== file.expected) {
@@ -122,7 +126,8 @@ function moveStaged(batch: FileBatch, staged: string, checksum: Checksum): void 
 function storeSymlink(batch: FileBatch, target: ByteString, metadata: FileMetadata): StoredFile {
   const checksum = hash("sha256", fileHeader(metadata, target), "hex") as Checksum;
   const name = objectPath(checksum, "file");
-  if (fs.lstatSync(`${batch.objects}/${name}`, { throwIfNoEntry: false }) !== undefined) return { checksum, outcome: "present" };
+  if (fs.lstatSync(`${batch.objects}/${name}`, { throwIfNoEntry: false }) !== undefined)
+    return { checksum, outcome: "present" };
   const staged = `${batch.staging}/${name}`;
   try {
     fs.symlinkSync(bytesOf(target), staged);

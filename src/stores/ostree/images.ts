@@ -37,7 +37,10 @@ export function layerRefs(layers: readonly { digest: Digest }[]): string[] {
   return layers.map((layer) => blobRef(layer.digest));
 }
 
-function describeCommit(repository: Repository, commit: Checksum): { manifestDigest: Digest; manifest: string } | undefined {
+function describeCommit(
+  repository: Repository,
+  commit: Checksum,
+): { manifestDigest: Digest; manifest: string } | undefined {
   const bytes = readMetadataObject(repository, commit, "commit");
   if (bytes === undefined) return undefined;
   const { metadata } = parseCommit(bytes);

@@ -15,6 +15,7 @@ import { addTo, emptyAccount, type SharingAccount } from "#sharing/account.ts";
 import type { ProbeResult } from "#sharing/probe.ts";
 import { batchFiles, filesOf, type NodeBatch } from "./batches.ts";
 import { type FileBatch, type StoredFile, storeEmptyFile } from "./file-objects.ts";
+import { demandMinimumFree } from "./free-space.ts";
 import { collectNativeLayer } from "./native-layers.ts";
 import { applyPathRules, dropBuildLeftovers, type LeftOut } from "./path-rules.ts";
 import { blobRef, imageRef, pinRef, readRef, writeRef } from "./refs.ts";
@@ -28,7 +29,15 @@ import {
   type Staging,
   stageMetadataObject,
 } from "./staging.ts";
-import { adoptObjects, type DirectoryObjects, type ObjectsOfNodes, type PutMetadata, type ReadMetadata, TreeSerializer, treeOfCommit } from "./trees.ts";
+import {
+  adoptObjects,
+  type DirectoryObjects,
+  type ObjectsOfNodes,
+  type PutMetadata,
+  type ReadMetadata,
+  TreeSerializer,
+  treeOfCommit,
+} from "./trees.ts";
 
 /** A layer whose files lie unpacked on disk. */
 export interface LayerToImport {
@@ -93,6 +102,7 @@ export async function importImage(
   options: ImportOptions,
 ): Promise<ImportResult> {
   refuseUnsafeRepository(repository);
+  demandMinimumFree(repository);
   using _lock = await lockRepository(repository, {
     ...(options.onWait ? { onWait: options.onWait } : {}),
     ...(options.signal ? { signal: options.signal } : {}),
@@ -149,7 +159,10 @@ class Importing {
     const { layers, finalDiffId } = this.#image;
     const native = finalDiffId === undefined ? 0 : layers.findIndex((layer) => layer.diffId === finalDiffId) + 1;
     if (finalDiffId !== undefined && native === 0) {
-      throw new OneholdError("corrupt", `label ostree.final-diffid names ${finalDiffId}, which is no layer of the image`);
+      throw new OneholdError(
+        "corrupt",
+        `label ostree.final-diffid names ${finalDiffId}, which is no layer of the image`,
+      );
     }
     try {
       const nativeCommits = await this.#storeNativeLayers(layers.slice(0, native));
@@ -226,7 +239,12 @@ class Importing {
       };
       await this.#store(batchFiles(native.files.keys(), this.#environment(layer.files), detail));
       const commit = native.metadata.find((object) => object.type === "commit");
-      commits.set(layer.digest, i === 0 && commit !== undefined ? commit.checksum : this.#objectSet([...native.files.values()].map((file) => file.expected)));
+      commits.set(
+        layer.digest,
+        i === 0 && commit !== undefined
+          ? commit.checksum
+          : this.#objectSet([...native.files.values()].map((file) => file.expected)),
+      );
     }
     return commits;
   }
@@ -262,7 +280,12 @@ class Importing {
     return this.#commit(this.#serializer.serialize(tree), metadata, created, parent);
   }
 
-  #commit(root: DirectoryObjects, metadata: readonly CommitMetadataEntry[], timestamp: number, parent?: Checksum): Checksum {
+  #commit(
+    root: DirectoryObjects,
+    metadata: readonly CommitMetadataEntry[],
+    timestamp: number,
+    parent?: Checksum,
+  ): Checksum {
     const bytes = serializeCommit({
       metadata,
       ...(parent === undefined ? {} : { parent }),
@@ -341,7 +364,10 @@ class Importing {
       `${this.#refused.size} ${this.#refused.size === 1 ? "file" : "files"} (${bytes} bytes) of ${this.#image.reference} can't be shared with the ostree repository${
         reason === "" ? "" : `: ${reason}`
       }; the repository is as it was`,
-      { hint: `With --allow-copy they are copied, which takes ${bytes} bytes more on the disk.`, subject: this.#repository.path },
+      {
+        hint: `With --allow-copy they are copied, which takes ${bytes} bytes more on the disk.`,
+        subject: this.#repository.path,
+      },
     );
   }
 
@@ -353,7 +379,8 @@ class Importing {
     stageMetadataObject(this.#repository, this.#staging, checksum, type, bytes);
   };
 
-  readonly #readMetadata: ReadMetadata = (checksum, type) => readStaged(this.#repository, this.#staging, checksum, type);
+  readonly #readMetadata: ReadMetadata = (checksum, type) =>
+    readStaged(this.#repository, this.#staging, checksum, type);
 }
 
 interface LayerTree {

@@ -66,7 +66,10 @@ function moveEtc(root: DirectoryNode, top: Map<ByteString, TreeNode>): ReadonlyS
     const there = children.get(etc);
     children.set(etc, there?.kind === "directory" && node.kind === "directory" ? united(there, node) : node);
   }
-  top.set(usr, { ...withChildren(parent, children), whiteouts: hidden ? new Set([...parent.whiteouts, etc]) : parent.whiteouts });
+  top.set(usr, {
+    ...withChildren(parent, children),
+    whiteouts: hidden ? new Set([...parent.whiteouts, etc]) : parent.whiteouts,
+  });
   return new Set([...root.whiteouts].filter((whiteout) => whiteout !== etc));
 }
 

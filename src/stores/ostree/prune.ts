@@ -19,7 +19,10 @@ export async function pruneRepository(repository: Repository, options: { signal?
   const text = stdout.toString("utf8");
   const objects = /^Deleted (\d+) objects?/m.exec(text)?.[1] ?? "0";
   const size = /([\d.]+)[\s\u00a0](bytes?|kB|MB|GB|TB) freed/.exec(text);
-  return { objects: Number(objects), bytes: size === null ? 0 : Math.round(Number(size[1]) * (units[size[2] ?? ""] ?? 1)) };
+  return {
+    objects: Number(objects),
+    bytes: size === null ? 0 : Math.round(Number(size[1]) * (units[size[2] ?? ""] ?? 1)),
+  };
 }
 
 const units: Readonly<Record<string, number>> = { kB: 1e3, MB: 1e6, GB: 1e9, TB: 1e12 };

@@ -64,7 +64,8 @@ export function openRepository(directory: string): Repository {
  */
 export function refuseUnsafeRepository(repository: Repository): void {
   const parent = repository.config.get("core", "parent");
-  if (parent !== undefined) throw unsafe(repository.path, `has a parent repository (${parent})`, "Remove core.parent from its config.");
+  if (parent !== undefined)
+    throw unsafe(repository.path, `has a parent repository (${parent})`, "Remove core.parent from its config.");
   if (repository.config.get("ex-integrity", "fsverity") === "yes") {
     throw unsafe(repository.path, "demands fs-verity on every object (ex-integrity.fsverity=yes)", "Set it to maybe.");
   }
@@ -72,7 +73,11 @@ export function refuseUnsafeRepository(repository: Repository): void {
     const directory = path.join(repository.path, name);
     const names = listXattrs({ path: directory });
     if (names.includes(byteStringOfText("system.posix_acl_default"))) {
-      throw unsafe(directory, "has a default ACL, which every new object would inherit", `Remove it: setfacl -k ${directory}`);
+      throw unsafe(
+        directory,
+        "has a default ACL, which every new object would inherit",
+        `Remove it: setfacl -k ${directory}`,
+      );
     }
     const compression = getBtrfsCompression(directory);
     if (compression !== undefined) {
@@ -141,10 +146,14 @@ export function readMetadataObject(
     throw error;
   }
   if (checksumOf(bytes) !== checksum) {
-    throw new OneholdError("corrupt", `ostree object ${checksum}.${type} in ${repository.path} does not have its checksum`, {
-      subject: repository.path,
-      hint: "Run `ostree fsck` on the repository.",
-    });
+    throw new OneholdError(
+      "corrupt",
+      `ostree object ${checksum}.${type} in ${repository.path} does not have its checksum`,
+      {
+        subject: repository.path,
+        hint: "Run `ostree fsck` on the repository.",
+      },
+    );
   }
   return bytes;
 }

@@ -90,7 +90,8 @@ export function publishStaged(repository: Repository, staging: Staging): { publi
   syncfs(directory.fd);
   const objects = path.join(repository.path, "objects");
   let published = 0;
-  for (const prefix of prefixes) published += publishPrefix(path.join(staging.path, prefix), path.join(objects, prefix));
+  for (const prefix of prefixes)
+    published += publishPrefix(path.join(staging.path, prefix), path.join(objects, prefix));
   const commits = path.join(staging.path, commitsFolder);
   for (const name of fs.readdirSync(commits)) {
     makeDirectory(path.join(objects, name.slice(0, 2)));

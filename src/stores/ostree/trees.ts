@@ -2,7 +2,13 @@ import { type ByteString, displayBytes, joinBytes } from "#base/bytes.ts";
 import { OneholdError } from "#base/errors.ts";
 import { parseCommit } from "#formats/ostree-commit.ts";
 import { type Dirtree, parseDirtree, serializeDirtree } from "#formats/ostree-dirtree.ts";
-import { type Checksum, checksumOf, type FileMetadata, parseDirmeta, serializeDirmeta } from "#formats/ostree-objects.ts";
+import {
+  type Checksum,
+  checksumOf,
+  type FileMetadata,
+  parseDirmeta,
+  serializeDirmeta,
+} from "#formats/ostree-objects.ts";
 import { opaqueMarker, whiteoutPrefix } from "#image/layer-tree.ts";
 import { type DirectoryNode, directory, type FileNode, type SymlinkNode, type TreeNode } from "#image/tree.ts";
 
@@ -45,7 +51,8 @@ export class TreeSerializer {
       if (child.kind === "directory") directories.push({ name, ...this.serialize(child) });
       else files.push({ name, checksum: this.#objectOf(name, child) });
     }
-    for (const name of node.whiteouts) files.push({ name: (whiteoutPrefix + name) as ByteString, checksum: this.#mark() });
+    for (const name of node.whiteouts)
+      files.push({ name: (whiteoutPrefix + name) as ByteString, checksum: this.#mark() });
     if (node.opaque) files.push({ name: opaqueMarker as ByteString, checksum: this.#mark() });
     const bytes = serializeDirtree({ files, directories });
     const tree = checksumOf(bytes);
@@ -80,7 +87,12 @@ export class TreeSerializer {
  * Finds the objects of a tree in a commit that was made of the same tree, so that nothing is read again.
  * Returns false, and what it found until then, where the commit is not that of this tree or not whole.
  */
-export function adoptObjects(read: ReadMetadata, commit: Checksum, tree: DirectoryNode, objects: ObjectsOfNodes): boolean {
+export function adoptObjects(
+  read: ReadMetadata,
+  commit: Checksum,
+  tree: DirectoryNode,
+  objects: ObjectsOfNodes,
+): boolean {
   const bytes = read(commit, "commit");
   return bytes !== undefined && adoptDirectory(read, parseCommit(bytes).tree, tree, objects);
 }
@@ -110,7 +122,7 @@ function adoptDirectory(read: ReadMetadata, checksum: Checksum, node: DirectoryN
  */
 export function treeOfCommit(read: ReadMetadata, commit: Checksum, objects: ObjectsOfNodes): DirectoryNode {
   const bytes = read(commit, "commit");
-  if (bytes === undefined) throw incomplete( `commit ${commit}`);
+  if (bytes === undefined) throw incomplete(`commit ${commit}`);
   const { tree, treeMetadata } = parseCommit(bytes);
   return readTree(read, { tree, metadata: treeMetadata }, "" as ByteString, objects);
 }
@@ -118,11 +130,17 @@ export function treeOfCommit(read: ReadMetadata, commit: Checksum, objects: Obje
 function readTree(read: ReadMetadata, at: DirectoryObjects, path: ByteString, objects: ObjectsOfNodes): DirectoryNode {
   const tree = read(at.tree, "dirtree");
   const metadata = read(at.metadata, "dirmeta");
-  if (tree === undefined || metadata === undefined) throw incomplete( `directory /${displayBytes(path)}`);
+  if (tree === undefined || metadata === undefined) throw incomplete(`directory /${displayBytes(path)}`);
   const stored: Dirtree = parseDirtree(tree);
   const children = new Map<ByteString, TreeNode>();
   for (const { name, checksum } of stored.files) {
-    const node: FileNode = { kind: "file", metadata: unknownMetadata, size: -1, layer: -1, path: joinBytes(path, name) };
+    const node: FileNode = {
+      kind: "file",
+      metadata: unknownMetadata,
+      size: -1,
+      layer: -1,
+      path: joinBytes(path, name),
+    };
     objects.set(node, checksum);
     children.set(name, node);
   }

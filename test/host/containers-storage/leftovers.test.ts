@@ -1,8 +1,18 @@
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
-import { randomBytes } from "node:crypto";
+import { randomBytes, randomInt } from "node:crypto";
 import { once } from "node:events";
-import { constants, existsSync, mkdirSync, openSync, readdirSync, readFileSync, renameSync, symlinkSync, writeFileSync } from "node:fs";
+import {
+  constants,
+  existsSync,
+  mkdirSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
 import { basename, join } from "node:path";
 import { describe, test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
@@ -45,8 +55,8 @@ for (const version of versions) {
 
       const { paths } = await clear(root);
       assert.deepEqual(listStore(root), before);
-      assert.equal(paths.length, 8);
-      assert.deepEqual(readdirSync(join(root, "overlay/tempdirs")).sort(), [`lock-${inUse}`, `temp-dir-${inUse}`]);
+      assert.equal(paths.length, 9);
+      assert.deepEqual(readdirSync(join(root, "overlay/tempdirs")).toSorted(), [`lock-${inUse}`, `temp-dir-${inUse}`]);
       assert.deepEqual(readdirSync(join(root, "overlay/staging")), []);
       running[Symbol.dispose]();
       await clear(root);
@@ -64,7 +74,11 @@ for (const version of versions) {
           const other = await pull(store, "other");
           await removeUntil(store.podman.root, other, steps);
           const opened = openImageStore(store.podman.root);
-          assert.deepEqual(listImages(opened).map(({ id }) => id), [app], "whatever is listed is whole");
+          assert.deepEqual(
+            listImages(opened).map(({ id }) => id),
+            [app],
+            "whatever is listed is whole",
+          );
           await finish(store.podman.root);
           assert.deepEqual(withoutNames(listStore(store.podman.root)), withoutNames(finished), `${steps} steps`);
         }
@@ -74,10 +88,15 @@ for (const version of versions) {
     test("is cleared of a pull that was killed, and pulls again", async () => {
       await using store = await makeTestStore(version);
       const files = Array.from({ length: 400 }, (_, i) => file(`f${i}`, randomBytes(100_000)));
-      const layers = [await addLayer(store.layout, { entries: [file("a", "a")] }), await addLayer(store.layout, { entries: files }, "none")];
+      const layers = [
+        await addLayer(store.layout, { entries: [file("a", "a")] }),
+        await addLayer(store.layout, { entries: files }, "none"),
+      ];
       addImage(store.layout, { tag: "large", layers });
       await killWhileUnpacking(store.podman);
+      assert.ok(isUnpacking(store.podman.root), "it was killed while it unpacked");
       await clear(store.podman.root);
+      assert.equal(isUnpacking(store.podman.root), false);
       const opened = openImageStore(store.podman.root);
       assert.deepEqual(listImages(opened), []);
       const id = await pull(store, "large");
@@ -104,7 +123,11 @@ function makeRubbish(root: string): string {
   writeFileSync(join(root, "overlay-layers", `${"a".repeat(64)}.tar-split.gz`), "");
   mkdirSync(join(root, "overlay-layers", "b".repeat(64)));
   mkdirSync(join(root, "overlay-images", orphan));
-  for (const name of ["overlay-layers/.tmp-layers.json1", "overlay-images/.tmp-images.json2", "overlay-images/.onehold-new-3"]) {
+  for (const name of [
+    "overlay-layers/.tmp-layers.json1",
+    "overlay-images/.tmp-images.json2",
+    "overlay-images/.onehold-new-3",
+  ]) {
     writeFileSync(join(root, name), "[");
   }
   mkdirSync(join(root, "overlay/staging/4/dir"), { recursive: true });
@@ -121,9 +144,10 @@ class Killed extends Error {}
 /** Removes an image and stops, as a killed process does, when `steps` folders have been taken out of the store. */
 async function removeUntil(root: string, id: string, steps: number): Promise<void> {
   let taken = 0;
-  const folder = join(root, "overlay/tempdirs/temp-dir-0");
+  const number = randomInt(2 ** 32);
+  const folder = join(root, `overlay/tempdirs/temp-dir-${number}`);
   mkdirSync(folder, { recursive: true });
-  writeFileSync(join(root, "overlay/tempdirs/lock-0"), "");
+  writeFileSync(join(root, `overlay/tempdirs/lock-${number}`), "");
   const trash: Trash = {
     add(path) {
       if (taken === steps) throw new Killed();
@@ -132,7 +156,9 @@ async function removeUntil(root: string, id: string, steps: number): Promise<voi
     },
     [Symbol.dispose]() {},
   };
-  const removal = withExclusiveLock(openImageStore(root), (hold) => carryOut(hold, planImageRemoval(readRecords(hold), new Set([id])), trash));
+  const removal = withExclusiveLock(openImageStore(root), (hold) =>
+    carryOut(hold, planImageRemoval(readRecords(hold), new Set([id])), trash),
+  );
   await assert.rejects(removal, Killed);
 }
 
@@ -160,10 +186,10 @@ async function killWhileUnpacking(podman: Podman): Promise<void> {
 
 /** Podman 4.3 unpacks into the layer's folder, 5.8 into a temporary one. */
 function isUnpacking(root: string): boolean {
-  try {
-    const { length } = readdirSync(join(root, "overlay/tempdirs"));
-    return length > 0 || readFileSync(join(root, "overlay-layers/layers.json"), "utf8").includes("incomplete");
-  } catch {
-    return existsSync(join(root, "overlay-layers/layers.json")) && readFileSync(join(root, "overlay-layers/layers.json"), "utf8").includes("incomplete");
-  }
+  const records = join(root, "overlay-layers/layers.json");
+  const temporary = join(root, "overlay/tempdirs");
+  return (
+    (existsSync(records) && readFileSync(records, "utf8").includes("incomplete")) ||
+    (existsSync(temporary) && readdirSync(temporary).length > 0)
+  );
 }

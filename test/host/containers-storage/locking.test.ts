@@ -6,6 +6,7 @@ import { get } from "node:http";
 import { join } from "node:path";
 import { describe, test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
+import * as v from "valibot";
 import { untag } from "#stores/containers-storage/remove.ts";
 import { withExclusiveLock, withSharedLock } from "#stores/containers-storage/store-lock.ts";
 import { findImage, listImages, openImageStore } from "#stores/containers-storage/store.ts";
@@ -15,7 +16,8 @@ import { addTwoImages, makeTestStore, type Podman, podmanAt, pull, versions } fr
 const holder = String.raw`
   use Fcntl;
   open(my $file, "+<", $ARGV[0]) or die "$ARGV[0]: $!";
-  fcntl($file, F_SETLK, pack("s s x4 q q l x4", F_WRLCK, 0, 0, 0, 0)) or die "fcntl: $!";
+  my $lock = pack("s s x4 q q l x4", F_WRLCK, 0, 0, 0, 0);
+  fcntl($file, F_SETLK, $lock) or die "fcntl: $!";
   syswrite(STDOUT, "held");
   sysread(STDIN, my $end, 1);
 `;
@@ -26,15 +28,27 @@ test("locks of podman's kind are waited for, and never by reading", async () => 
   await pull(store, "app");
   const opened = openImageStore(store.podman.root);
   const expected = listImages(opened);
-  for (const path of ["overlay-layers/layers.lock", "overlay-images/images.lock", "overlay-containers/containers.lock"]) {
+  for (const path of [
+    "overlay-layers/layers.lock",
+    "overlay-images/images.lock",
+    "overlay-containers/containers.lock",
+  ]) {
     await using held = await holdLock(join(store.podman.root, path));
     let waits = 0;
     const wait = { timeoutMs: 50, onWait: () => (waits += 1) };
-    await assert.rejects(withExclusiveLock(opened, () => assert.fail(), wait), { code: "busy", message: /image store/ });
+    await assert.rejects(
+      withExclusiveLock(opened, () => assert.fail(), wait),
+      { code: "busy", message: /image store/ },
+    );
     assert.equal(waits, 1, path);
     assert.deepEqual(listImages(openImageStore(store.podman.root)), expected, "without a lock");
-    if (path.includes("containers")) assert.equal(await withSharedLock(opened, () => 1), 1, "containers are not locked for reading");
-    else await assert.rejects(withSharedLock(opened, () => assert.fail(), { timeoutMs: 50 }), { code: "busy" });
+    if (path.includes("containers"))
+      assert.equal(await withSharedLock(opened, () => 1), 1, "containers are not locked for reading");
+    else
+      await assert.rejects(
+        withSharedLock(opened, () => assert.fail(), { timeoutMs: 50 }),
+        { code: "busy" },
+      );
     const later = withExclusiveLock(opened, () => "done");
     await held[Symbol.asyncDispose]();
     assert.equal(await later, "done");
@@ -58,13 +72,20 @@ for (const version of versions) {
       await pull(store, "app");
       const opened = openImageStore(store.podman.root);
       assert.equal(await endsMeanwhile(store.podman, (work) => withExclusiveLock(opened, work)), false);
-      assert.equal(await endsMeanwhile(store.podman, (work) => withSharedLock(opened, work)), false, "it opens its own store for writing");
-      const borrower = podmanAt(version, join(store.folder, "borrower"), {
+      assert.equal(
+        await endsMeanwhile(store.podman, (work) => withSharedLock(opened, work)),
+        false,
+        "it opens its own store for writing",
+      );
+      const borrower = podmanAt(version, join(store.folder, "b"), {
         global: ["--storage-opt", `additionalimagestore=${store.podman.root}`],
         cwd: store.folder,
       });
-      await borrower.run("images");
-      assert.equal(await endsMeanwhile(borrower, (work) => withSharedLock(opened, work)), true, "not the store of another");
+      assert.equal(
+        await endsMeanwhile(borrower, (work) => withSharedLock(opened, work)),
+        true,
+        "not the store of another",
+      );
       assert.equal(await endsMeanwhile(borrower, (work) => withExclusiveLock(opened, work)), false);
     });
 
@@ -75,7 +96,10 @@ for (const version of versions) {
       const opened = openImageStore(store.podman.root);
       const socket = join(store.folder, "podman.sock");
       const [program, ...args] = await store.podman.command("system", "service", "--time", "0", `unix://${socket}`);
-      const service = spawn("setpriv", ["--pdeathsig", "KILL", "--", program, ...args], { stdio: "ignore", detached: true });
+      const service = spawn("setpriv", ["--pdeathsig", "KILL", "--", program, ...args], {
+        stdio: "ignore",
+        detached: true,
+      });
       try {
         while (!existsSync(socket)) await sleep(20);
         const [name] = await namesInService(socket);
@@ -95,7 +119,7 @@ for (const version of versions) {
 async function holdLock(path: string): Promise<AsyncDisposable> {
   const child = spawn("perl", ["-e", holder, path], { stdio: ["pipe", "pipe", "inherit"] });
   const ended = once(child, "close");
-  await once(child.stdout, "data");
+  await Promise.race([once(child.stdout, "data"), ended.then(() => assert.fail("no lock"))]);
   return {
     async [Symbol.asyncDispose]() {
       child.stdin.end();
@@ -105,7 +129,10 @@ async function holdLock(path: string): Promise<AsyncDisposable> {
 }
 
 /** Whether `podman images` comes to its end while a lock is held. It must in any case, afterwards. */
-async function endsMeanwhile(podman: Podman, hold: (work: () => Promise<boolean>) => Promise<boolean>): Promise<boolean> {
+async function endsMeanwhile(
+  podman: Podman,
+  hold: (work: () => Promise<boolean>) => Promise<boolean>,
+): Promise<boolean> {
   const started = performance.now();
   await podman.run("images");
   const usual = performance.now() - started;
@@ -127,6 +154,6 @@ async function namesInService(socketPath: string): Promise<string[]> {
     });
     request.on("error", reject);
   });
-  const images: readonly { RepoTags: readonly string[] | null }[] = JSON.parse(body);
+  const images = v.parse(v.array(v.object({ RepoTags: v.nullable(v.array(v.string())) })), JSON.parse(body));
   return images.flatMap(({ RepoTags }) => RepoTags ?? []);
 }

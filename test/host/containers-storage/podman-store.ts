@@ -1,3 +1,4 @@
+import { mkdirSync } from "node:fs";
 import { join } from "node:path";
 import { modernPrefix } from "#fixtures/modern-chroot.ts";
 import { addImage, addLayer, type Image, makeOciLayout, type OciLayout } from "#fixtures/oci-layout.ts";
@@ -28,15 +29,35 @@ export interface PodmanOptions {
 }
 
 export function podmanAt(version: PodmanVersion, folder: string, options: PodmanOptions = {}): Podman {
+  mkdirSync(folder, { recursive: true });
   const root = join(folder, "root");
-  const store = ["--root", root, "--runroot", join(folder, "run"), "--storage-driver", "overlay", "--cgroup-manager", "cgroupfs"];
+  const store = [
+    "--root",
+    root,
+    "--runroot",
+    join(folder, "x"),
+    "--storage-driver",
+    "overlay",
+    "--cgroup-manager",
+    "cgroupfs",
+  ];
   const programOptions: ProgramOptions = {
     cwd: options.cwd ?? folder,
     env: { TMPDIR: "/var/tmp", PODMAN_IGNORE_CGROUPSV1_WARNING: "1", ...options.env },
   };
   const command = async (...args: string[]): Promise<[string, ...string[]]> => {
     const prefix = version === "4.3" ? [] : await modernPrefix();
-    return ["unshare", "--mount", "--propagation", "slave", ...prefix, "podman", ...store, ...(options.global ?? []), ...args];
+    return [
+      "unshare",
+      "--mount",
+      "--propagation",
+      "slave",
+      ...prefix,
+      "podman",
+      ...store,
+      ...(options.global ?? []),
+      ...args,
+    ];
   };
   return {
     version,
@@ -62,11 +83,18 @@ export interface TestStore extends AsyncDisposable {
 
 /** An empty folder, a podman for it and an OCI layout to pull from. */
 export async function makeTestStore(version: PodmanVersion, options: PodmanOptions = {}): Promise<TestStore> {
-  const folder = await makeTemporaryFolder("store");
+  // Podman refuses a run root of more than 50 characters.
+  const folder = await makeTemporaryFolder("cs");
+  // podman syncs often, and what a power cut leaves is not looked at here.
   await runProgram("mount", ["-t", "tmpfs", "tmpfs", folder.path]);
   const layout = makeOciLayout(join(folder.path, "layout"));
   const dispose = (): PromiseLike<void> => folder[Symbol.asyncDispose]();
-  return { folder: folder.path, podman: podmanAt(version, folder.path, options), layout, [Symbol.asyncDispose]: dispose };
+  return {
+    folder: folder.path,
+    podman: podmanAt(version, folder.path, options),
+    layout,
+    [Symbol.asyncDispose]: dispose,
+  };
 }
 
 /** Pulls a tag of the layout. Returns the image's id; its name is podman's choice, and differs with its version. */
@@ -78,7 +106,11 @@ export async function pull(store: TestStore, tag: string, podman = store.podman)
 export async function addTwoImages(layout: OciLayout): Promise<{ app: Image; other: Image }> {
   const base = await addLayer(layout, { entries: baseEntries });
   const app = await addLayer(layout, { entries: [directory("etc"), file("etc/app", "app\n"), whiteout("etc/issue")] });
-  const library = await addLayer(layout, { entries: [...usrLib, file("usr/lib/liba.so", Buffer.alloc(70_000, 7))] }, "none");
+  const library = await addLayer(
+    layout,
+    { entries: [...usrLib, file("usr/lib/liba.so", Buffer.alloc(70_000, 7))] },
+    "none",
+  );
   const other = await addLayer(layout, { entries: [...usrLib, symlink("usr/lib/libb.so", "liba.so")] });
   return {
     app: addImage(layout, { tag: "app", layers: [base, app], labels: { role: "app" } }),

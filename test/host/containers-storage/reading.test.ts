@@ -2,22 +2,40 @@ import assert from "node:assert/strict";
 import { mkdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, test } from "node:test";
+import * as v from "valibot";
 import { withFileSystem } from "#fixtures/file-systems.ts";
-import { addImage, addLayer, addManifestList, blobPath, type Image, makeOciLayout, writeDirectoryImage } from "#fixtures/oci-layout.ts";
+import {
+  addImage,
+  addLayer,
+  addManifestList,
+  blobPath,
+  type Image,
+  makeOciLayout,
+  writeDirectoryImage,
+} from "#fixtures/oci-layout.ts";
 import { runProgram } from "#fixtures/programs.ts";
 import { file } from "#fixtures/tar-writer.ts";
+import { parseConfig } from "#formats/oci.ts";
 import { type ImageRecord, readConfig, readManifest } from "#stores/containers-storage/images.ts";
-import { findImage, type ImageStore, layerChain, listImages, listLayers, openImageStore } from "#stores/containers-storage/store.ts";
+import {
+  findImage,
+  type ImageStore,
+  layerChain,
+  listImages,
+  listLayers,
+  openImageStore,
+} from "#stores/containers-storage/store.ts";
 import { verifyLayer } from "#stores/containers-storage/verify-layer.ts";
 import { addTwoImages, makeTestStore, podmanAt, pull, versions } from "./podman-store.ts";
 
-interface Inspected {
-  readonly Id: string;
-  readonly Digest: string;
-  readonly RepoTags: readonly string[];
-  readonly RootFS: { readonly Layers: readonly string[] };
-  readonly Labels: Readonly<Record<string, string>> | null;
-}
+const inspected = v.object({
+  Id: v.string(),
+  Digest: v.string(),
+  RepoTags: v.array(v.string()),
+  RootFS: v.object({ Layers: v.array(v.string()) }),
+  Labels: v.nullable(v.record(v.string(), v.string())),
+});
+type Inspected = v.InferOutput<typeof inspected>;
 
 for (const version of versions) {
   describe(`a store of podman ${version}`, () => {
@@ -29,9 +47,14 @@ for (const version of versions) {
       const opened = openImageStore(store.podman.root);
 
       // Podman lists an image once for each of its names.
-      const listed = (await store.podman.run("images", "--no-trunc", "--digests", "--format", "{{.Digest}} {{.ID}}")).trim().split("\n");
+      const listed = (await store.podman.run("images", "--no-trunc", "--digests", "--format", "{{.Digest}} {{.ID}}"))
+        .trim()
+        .split("\n");
       const ours = listImages(opened);
-      assert.deepEqual(ours.map(({ id, digest }) => `${digest} sha256:${id}`).sort(), [...new Set(listed)].sort());
+      assert.deepEqual(
+        ours.map(({ id, digest }) => `${digest} sha256:${id}`).toSorted(),
+        [...new Set(listed)].toSorted(),
+      );
       assert.equal(ours.length, 2);
       for (const image of ours) await compareWithInspect(opened, image, await inspect(store.podman, image.id));
       for (const { manifestDigest, configDigest } of Object.values(images)) {
@@ -73,7 +96,10 @@ for (const version of versions) {
       const layer = await addLayer(store.layout, { entries: [file("f", "native")] });
       const foreign = await addLayer(store.layout, { entries: [file("f", "foreign")] });
       const native = addImage(store.layout, { tag: "native", layers: [layer] });
-      const list = addManifestList(store.layout, "list", [native, addImage(store.layout, { tag: "foreign", layers: [foreign], architecture: "s390x" })]);
+      const list = addManifestList(store.layout, "list", [
+        native,
+        addImage(store.layout, { tag: "foreign", layers: [foreign], architecture: "s390x" }),
+      ]);
       await pull(store, "list");
       const opened = openImageStore(store.podman.root);
       const image = findOrFail(opened, native.manifestDigest);
@@ -96,11 +122,20 @@ for (const version of versions) {
       const together = openImageStore(borrower.podman.root, { additional: [lender.podman.root] });
       const image = findOrFail(together, app.manifestDigest);
       const chain = layerChain(together, image);
-      assert.deepEqual(chain.map(({ root }) => root), [lender.podman.root, borrower.podman.root]);
+      assert.deepEqual(
+        chain.map(({ root }) => root),
+        [lender.podman.root, borrower.podman.root],
+      );
       for (const layer of chain) assert.deepEqual(await verifyLayer(layer, chain), { outcome: "verified" });
-      assert.deepEqual(listImages(together).map(({ readOnly }) => readOnly), [false, true]);
+      assert.deepEqual(
+        listImages(together).map(({ readOnly }) => readOnly),
+        [false, true],
+      );
       assert.deepEqual(listImages(openImageStore(borrower.podman.root)), [], "its base is elsewhere");
-      assert.throws(() => layerChain(openImageStore(borrower.podman.root), image), { code: "corrupt", message: /is not in the store/ });
+      assert.throws(() => layerChain(openImageStore(borrower.podman.root), image), {
+        code: "corrupt",
+        message: /is not in the store/,
+      });
     });
 
     test("is read and verified on a read-only file system", async () => {
@@ -135,7 +170,10 @@ for (const version of versions) {
         const id = await lookingMeanwhile(pull(store, "app"), look);
         await lookingMeanwhile(store.podman.run("rmi", id), look);
       }
-      assert.deepEqual([...states].sort(), [0, 1]);
+      assert.deepEqual(
+        [...states].toSorted((a, b) => a - b),
+        [0, 1],
+      );
     });
   });
 }
@@ -143,7 +181,11 @@ for (const version of versions) {
 test("docker's media types, and images without layers, are read too", async () => {
   await using store = await makeTestStore("5.8");
   const source = makeOciLayout(join(store.folder, "docker"));
-  const docker = addImage(source, { tag: "docker", format: "docker", layers: [await addLayer(source, { entries: [file("f", "docker")] })] });
+  const docker = addImage(source, {
+    tag: "docker",
+    format: "docker",
+    layers: [await addLayer(source, { entries: [file("f", "docker")] })],
+  });
   addImage(store.layout, { tag: "scratch", layers: [] });
   const folder = join(store.folder, "dir");
   mkdirSync(folder);
@@ -169,19 +211,21 @@ async function lookingMeanwhile(work: Promise<string>, look: () => void): Promis
 }
 
 async function inspect(podman: { run(...args: string[]): Promise<string> }, id: string): Promise<Inspected> {
-  const [image]: readonly Inspected[] = JSON.parse(await podman.run("image", "inspect", id));
+  const [image] = v.parse(v.array(inspected), JSON.parse(await podman.run("image", "inspect", id)));
   assert.ok(image);
   return image;
 }
 
-async function compareWithInspect(store: ImageStore, image: ImageRecord, inspected: Inspected): Promise<void> {
-  const config: { config: { Labels: Record<string, string> } } = JSON.parse(readConfig(image).toString("utf8"));
-  assert.equal(image.id, inspected.Id);
-  assert.equal(image.digest, inspected.Digest);
-  assert.deepEqual(image.names.toSorted(), inspected.RepoTags.toSorted());
-  assert.deepEqual(layerChain(store, image).map(({ diffDigest }) => diffDigest), inspected.RootFS.Layers);
-  assert.deepEqual(image.diffIds, inspected.RootFS.Layers);
-  assert.deepEqual(config.config.Labels, inspected.Labels ?? {});
+async function compareWithInspect(store: ImageStore, image: ImageRecord, theirs: Inspected): Promise<void> {
+  assert.equal(image.id, theirs.Id);
+  assert.equal(image.digest, theirs.Digest);
+  assert.deepEqual(image.names.toSorted(), theirs.RepoTags.toSorted());
+  assert.deepEqual(
+    layerChain(store, image).map(({ diffDigest }) => diffDigest),
+    theirs.RootFS.Layers,
+  );
+  assert.deepEqual(image.diffIds, theirs.RootFS.Layers);
+  assert.deepEqual(parseConfig(readConfig(image)).labels, theirs.Labels ?? {});
 }
 
 function findOrFail(store: ImageStore, digest: Image["manifestDigest"]): ImageRecord {

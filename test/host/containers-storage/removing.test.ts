@@ -3,13 +3,29 @@ import { execFileSync } from "node:child_process";
 import { closeSync, existsSync, openSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, test } from "node:test";
+import * as v from "valibot";
 import { runProgram } from "#fixtures/programs.ts";
 import type { ImageRecord } from "#stores/containers-storage/images.ts";
 import { dropLayers, removeImage, sweepLayers, untag } from "#stores/containers-storage/remove.ts";
-import { findImage, type ImageStore, layerChain, listImages, listLayers, openImageStore } from "#stores/containers-storage/store.ts";
+import {
+  findImage,
+  type ImageStore,
+  layerChain,
+  listImages,
+  listLayers,
+  openImageStore,
+} from "#stores/containers-storage/store.ts";
 import { unreferencedLayers } from "#stores/containers-storage/unreferenced-layers.ts";
 import { verifyLayer } from "#stores/containers-storage/verify-layer.ts";
-import { addTwoImages, makeTestStore, type Podman, type PodmanVersion, pull, type TestStore, versions } from "./podman-store.ts";
+import {
+  addTwoImages,
+  makeTestStore,
+  type Podman,
+  type PodmanVersion,
+  pull,
+  type TestStore,
+  versions,
+} from "./podman-store.ts";
 import { listStore } from "./store-listing.ts";
 
 for (const version of versions) {
@@ -25,7 +41,10 @@ for (const version of versions) {
       assert.deepEqual(removed.images, [other.id]);
       assert.equal(removed.layers.length, 2);
       assert.equal(removed.layers[0], other.topLayer, "the top layer goes first");
-      assert.deepEqual(listImages(opened).map(({ id }) => id), [store.app]);
+      assert.deepEqual(
+        listImages(opened).map(({ id }) => id),
+        [store.app],
+      );
 
       await removeImage(opened, imageOf(opened, store.app));
       assert.deepEqual(listLayers(opened), []);
@@ -67,9 +86,12 @@ for (const version of versions) {
     test("keeps what it does not know", async () => {
       await using store = await makeStoreOfTwo(version);
       const opened = openImageStore(store.podman.root);
-      const files = ["overlay-images/images.json", "overlay-layers/layers.json"].map((path) => join(store.podman.root, path));
+      const files = ["overlay-images/images.json", "overlay-layers/layers.json"].map((path) =>
+        join(store.podman.root, path),
+      );
       const unknown = '"later":{"big":12345678901234567890,"one":1.0,"text":"\\u003c,]}\\"","none":null},"10":0,';
-      for (const path of files) writeFileSync(path, readFileSync(path, "utf8").replaceAll('{"id":', ` {${unknown}"id":`));
+      for (const path of files)
+        writeFileSync(path, readFileSync(path, "utf8").replaceAll('{"id":', ` {${unknown}"id":`));
       await removeImage(opened, imageOf(opened, store.other));
       const [images = "", layers = ""] = files.map((path) => readFileSync(path, "utf8"));
       assert.equal(images.split(unknown).length - 1, 1);
@@ -84,7 +106,13 @@ for (const version of versions) {
       const app = imageOf(opened, store.app);
       const before = listStore(store.podman.root);
       await assert.rejects(removeImage(opened, app), { code: "busy", message: /container user/ });
-      await assert.rejects(dropLayers(opened, layerChain(opened, app).map(({ id }) => id)), { code: "busy" });
+      await assert.rejects(
+        dropLayers(
+          opened,
+          layerChain(opened, app).map(({ id }) => id),
+        ),
+        { code: "busy" },
+      );
       assert.deepEqual(listStore(store.podman.root), before);
       assert.deepEqual(unreferencedLayers(opened), [], "a container's own layer is in use");
       // The base, which the container needs too, stays when the other image goes.
@@ -115,7 +143,11 @@ for (const version of versions) {
       // As a pull leaves them that was broken off before the image's record.
       dropImageRecord(store.podman, store.other);
       assert.deepEqual(new Set(unreferencedLayers(opened).map(({ id }) => id)), new Set([library.id, top.id]));
-      assert.deepEqual(await sweepLayers(opened, [base.id, library.id]), { images: [], layers: [] }, "both have something on them");
+      assert.deepEqual(
+        await sweepLayers(opened, [base.id, library.id]),
+        { images: [], layers: [] },
+        "both have something on them",
+      );
       assert.deepEqual(await sweepLayers(opened, [library.id, top.id]), { images: [], layers: [top.id, library.id] });
       await assertWhole(store, store.app);
     });
@@ -125,7 +157,9 @@ for (const version of versions) {
       const opened = openImageStore(store.podman.root);
       const app = imageOf(opened, store.app);
       const merged = join(store.podman.root, "overlay", app.topLayer ?? "", "merged");
-      const lower = layerChain(opened, app).toReversed().map(({ diffPath }) => diffPath);
+      const lower = layerChain(opened, app)
+        .toReversed()
+        .map(({ diffPath }) => diffPath);
       await runProgram("mount", ["-t", "overlay", "overlay", "-o", `lowerdir=${lower.join(":")}`, merged]);
       const user = openSync(join(merged, "etc/app"), "r");
       const before = listImages(opened);
@@ -172,7 +206,7 @@ async function assertWhole(store: TestStore, id: string): Promise<void> {
 
 function dropImageRecord(podman: Podman, id: string): void {
   const path = join(podman.root, "overlay-images/images.json");
-  const records: readonly { id: string }[] = JSON.parse(readFileSync(path, "utf8"));
+  const records = v.parse(v.array(v.looseObject({ id: v.string() })), JSON.parse(readFileSync(path, "utf8")));
   writeFileSync(path, JSON.stringify(records.filter((record) => record.id !== id)));
 }
 

@@ -3,7 +3,19 @@ import { lstatSync, readdirSync, readFileSync, readlinkSync } from "node:fs";
 import { join } from "node:path";
 
 /** podman's own database and what differs from run to run without meaning. */
-const ignored = new Set(["libpod", "tmp", "db.sql", "db.sql-wal", "db.sql-shm", "mounts", "volumes", "secrets", "networks", "tempdirs", "staging"]);
+const ignored = new Set([
+  "libpod",
+  "tmp",
+  "db.sql",
+  "db.sql-wal",
+  "db.sql-shm",
+  "mounts",
+  "volumes",
+  "secrets",
+  "networks",
+  "tempdirs",
+  "staging",
+]);
 
 /**
  * What is in a graph root: each path with its type, mode, owner and content; record files with their parsed
@@ -13,7 +25,7 @@ const ignored = new Set(["libpod", "tmp", "db.sql", "db.sql-wal", "db.sql-shm", 
 export function listStore(root: string): Record<string, unknown> {
   const listing: Record<string, unknown> = {};
   const visit = (folder: string): void => {
-    for (const name of readdirSync(join(root, folder)).sort()) {
+    for (const name of readdirSync(join(root, folder)).toSorted()) {
       const path = join(folder, name);
       if (ignored.has(name) && folder.split("/").length <= 2) continue;
       listing[path] = describeFile(join(root, path));
@@ -29,6 +41,10 @@ function describeFile(path: string): unknown {
   const kind = `${mode.toString(8)} ${uid}:${gid} ${rdev}`;
   if ((mode & 0o170000) === 0o120000) return `${kind} -> ${readlinkSync(path)}`;
   if ((mode & 0o170000) !== 0o100000 || path.endsWith(".lock")) return kind;
-  if (path.endsWith(".json")) return [kind, JSON.parse(readFileSync(path, "utf8"), (key, value: unknown) => (key === "names-history" ? undefined : value))];
+  if (path.endsWith(".json"))
+    return [
+      kind,
+      JSON.parse(readFileSync(path, "utf8"), (key, value: unknown) => (key === "names-history" ? undefined : value)),
+    ];
   return `${kind} ${createHash("sha256").update(readFileSync(path)).digest("hex")}`;
 }

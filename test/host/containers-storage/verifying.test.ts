@@ -1,13 +1,35 @@
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
-import { existsSync, readFileSync, renameSync, rmSync, symlinkSync, truncateSync, unlinkSync, utimesSync, writeFileSync } from "node:fs";
+import {
+  existsSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  symlinkSync,
+  truncateSync,
+  unlinkSync,
+  utimesSync,
+  writeFileSync,
+} from "node:fs";
 import { join } from "node:path";
 import { describe, test } from "node:test";
 import { gunzipSync, gzipSync } from "node:zlib";
 import { byteString } from "#base/bytes.ts";
 import { addImage, addLayer } from "#fixtures/oci-layout.ts";
 import { makeRegistry } from "#fixtures/registry.ts";
-import { device, directory, type Entry, fifo, file, globalPax, hardlink, opaque, sparse, symlink, whiteout } from "#fixtures/tar-writer.ts";
+import {
+  device,
+  directory,
+  type Entry,
+  fifo,
+  file,
+  globalPax,
+  hardlink,
+  opaque,
+  sparse,
+  symlink,
+  whiteout,
+} from "#fixtures/tar-writer.ts";
 import { openLayerContents } from "#stores/containers-storage/layer-contents.ts";
 import { layerDataFolder } from "#stores/containers-storage/layout.ts";
 import type { LayerRecord } from "#stores/containers-storage/layers.ts";
@@ -23,7 +45,12 @@ const hardCases: readonly Entry[] = [
   directory("./dir", { mode: 0o1777, uid: 5, gid: 6 }),
   file("./dir/content", Buffer.alloc(3_000_000, "content"), { mode: 0o4755, mtime: "1700000000.123456789" }),
   file("./dir/empty"),
-  file("dir/attributes", "x", { xattrs: { "user.note": "a\0b", "security.capability": Buffer.from("0100000200040000000000000000000000000000", "hex") } }),
+  file("dir/attributes", "x", {
+    xattrs: {
+      "user.note": "a\0b",
+      "security.capability": Buffer.from("0100000200040000000000000000000000000000", "hex"),
+    },
+  }),
   file(oddName, "not UTF-8"),
   file(`dir/${"n".repeat(255)}`, "longest name"),
   file(`${"deep/".repeat(60)}file`, "implied folders"),
@@ -57,12 +84,16 @@ for (const version of versions) {
       ] as const;
       const layers = await Promise.all(sources.map((source) => addLayer(store.layout, source)));
       addImage(store.layout, { tag: "hard", layers });
-      for (const layer of await pulledLayers(store, "hard")) assert.deepEqual(await verify(layer), { outcome: "verified" });
+      for (const layer of await pulledLayers(store, "hard"))
+        assert.deepEqual(await verify(layer), { outcome: "verified" });
     });
 
     test("with a sparse file cannot be verified, but still be found damaged", async () => {
       await using store = await makeTestStore(version);
-      const entries = [sparse("holes", 1_000_000, [{ offset: 500_000, bytes: Buffer.from("island") }]), file("other", "other")];
+      const entries = [
+        sparse("holes", 1_000_000, [{ offset: 500_000, bytes: Buffer.from("island") }]),
+        file("other", "other"),
+      ];
       addImage(store.layout, { tag: "sparse", layers: [await addLayer(store.layout, { entries })] });
       const [layer] = await pulledLayers(store, "sparse");
       assert.ok(layer);
@@ -89,7 +120,11 @@ for (const version of versions) {
         ["./dir/empty", /should be empty/, (path) => writeFileSync(path, "full")],
         ["dir/link", /the link is missing/, (path) => unlinkSync(path)],
         ["dir/link", /leads to elsewhere/, (path) => replaceBy(path, () => symlinkSync("elsewhere", path))],
-        ["dir/hardlink-to-link", /no longer the same file/, (path) => replaceBy(path, () => symlinkSync("../dir/content", path))],
+        [
+          "dir/hardlink-to-link",
+          /no longer the same file/,
+          (path) => replaceBy(path, () => symlinkSync("../dir/content", path)),
+        ],
         ["dir/fifo", /the FIFO is missing/, (path) => unlinkSync(path)],
       ];
       for (const [name, why, damage] of damages) {
@@ -104,7 +139,10 @@ for (const version of versions) {
 
     test("are found damaged where whiteouts or the whole diff are lost", async () => {
       await using store = await makeTestStore(version);
-      const layers = [await addLayer(store.layout, { entries: hardCases }), await addLayer(store.layout, { entries: whiteouts })];
+      const layers = [
+        await addLayer(store.layout, { entries: hardCases }),
+        await addLayer(store.layout, { entries: whiteouts }),
+      ];
       addImage(store.layout, { tag: "white", layers });
       const [base, top] = await pulledLayers(store, "white");
       assert.ok(base && top);
@@ -119,7 +157,10 @@ for (const version of versions) {
 
     test("are found damaged by their tar-split file, and cannot be verified without it", async () => {
       await using store = await makeTestStore(version);
-      addImage(store.layout, { tag: "small", layers: [await addLayer(store.layout, { entries: [file("a", "a"), file("b", "b")] })] });
+      addImage(store.layout, {
+        tag: "small",
+        layers: [await addLayer(store.layout, { entries: [file("a", "a"), file("b", "b")] })],
+      });
       const [layer] = await pulledLayers(store, "small");
       assert.ok(layer);
       const original = readFileSync(layer.tarSplitPath);
@@ -167,7 +208,10 @@ describe("layers that podman 5.8 has pulled file by file", () => {
 
   test("cannot be verified where they are kept as composefs", async () => {
     await using partial = await pullPartially("--storage-opt", "overlay.use_composefs=true");
-    assert.deepEqual(await verify(partial.layer), { outcome: "not-verifiable", why: "it is stored as a composefs image" });
+    assert.deepEqual(await verify(partial.layer), {
+      outcome: "not-verifiable",
+      why: "it is stored as a composefs image",
+    });
     assert.throws(() => openLayerContents(partial.layer, []), { code: "unsupported" });
   });
 });

@@ -48,11 +48,23 @@ test("merging layers gives what the kernel's overlayfs shows", { timeout: 120_00
 });
 
 /** Does the steps in an overlay of all lower layers, with `upper` as the new one; returns what is to be seen then. */
-async function changeRoot(folder: string, upper: string, lower: readonly string[], steps: readonly Step[]): Promise<ListedFile[]> {
+async function changeRoot(
+  folder: string,
+  upper: string,
+  lower: readonly string[],
+  steps: readonly Step[],
+): Promise<ListedFile[]> {
   const [merged, work, empty] = [join(folder, "merged"), `${upper}-work`, join(folder, "empty")];
   for (const directory of [merged, work, empty, upper]) mkdirSync(directory, { recursive: true });
   const lowers = [...lower, empty].join(":");
-  await runProgram("mount", ["-t", "overlay", "overlay", "-o", `lowerdir=${lowers},upperdir=${upper},workdir=${work},redirect_dir=off,metacopy=off,index=off`, merged]);
+  await runProgram("mount", [
+    "-t",
+    "overlay",
+    "overlay",
+    "-o",
+    `lowerdir=${lowers},upperdir=${upper},workdir=${work},redirect_dir=off,metacopy=off,index=off`,
+    merged,
+  ]);
   try {
     await runProgram("sh", ["-uc", [...steps.map(command), ":"].join("\n")], { cwd: merged });
     return await listTree(merged);

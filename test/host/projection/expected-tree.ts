@@ -30,13 +30,17 @@ export function assertSameTree(actual: readonly ListedFile[], expected: readonly
   const differences: string[] = [];
   for (const path of new Set([...a.keys(), ...b.keys()])) {
     if (a.get(path) !== b.get(path)) {
-      differences.push(`/${displayBytes(path)}\n  is        ${a.get(path) ?? "missing"}\n  should be ${b.get(path) ?? "missing"}`);
+      differences.push(
+        `/${displayBytes(path)}\n  is        ${a.get(path) ?? "missing"}\n  should be ${b.get(path) ?? "missing"}`,
+      );
     }
   }
   assert.equal(differences.length, 0, `${differences.length} differences:\n${differences.slice(0, 20).join("\n")}`);
 }
 
 function describe({ type, mode, uid, gid, size, sha256, linkTarget, xattrs }: ListedFile): string {
-  const kept = Object.entries(xattrs ?? {}).filter(([name, value]) => value !== "" && !name.startsWith("trusted.overlay."));
+  const kept = Object.entries(xattrs ?? {}).filter(
+    ([name, value]) => value !== "" && !name.startsWith("trusted.overlay."),
+  );
   return JSON.stringify([type, mode.toString(8), uid, gid, size, sha256, linkTarget, kept]);
 }

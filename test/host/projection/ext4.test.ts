@@ -17,7 +17,9 @@ import { assertSameTree, expectedInOstree } from "./expected-tree.ts";
 const unshareable = randomBytes(300_000);
 const shareable = randomBytes(500_000);
 
-test("without reflinks, files are hardlinked where their inode is right; the rest is refused, or copied when asked", { timeout: 120_000 }, async () => {
+test("without reflinks, files are hardlinked where their inode is right; the rest is refused, or copied when asked", {
+  timeout: 120_000,
+}, async () => {
   await withFileSystem("ext4", { sizeMiB: 300 }, async (folder) => {
     const layout = makeOciLayout(join(folder, "layout"));
     const layer = await addLayer(layout, {
@@ -38,7 +40,13 @@ test("without reflinks, files are hardlinked where their inode is right; the res
     await onehold(sysroot, ["image", "pull", `oci:${layout.folder}:1`]);
     const diff = join(sysroot, "ostree/bootc/storage/overlay", hexOf(layer.diffId), "diff/usr");
     for (const name of ["unshareable", "twin"]) {
-      await runProgram("setfattr", ["-n", "security.selinux", "-v", "system_u:object_r:container_ro_file_t:s0", join(diff, name)]);
+      await runProgram("setfattr", [
+        "-n",
+        "security.selinux",
+        "-v",
+        "system_u:object_r:container_ro_file_t:s0",
+        join(diff, name),
+      ]);
     }
 
     const pull = ["image", "pull", "--host", `oci:${layout.folder}:1`];
@@ -64,7 +72,10 @@ test("without reflinks, files are hardlinked where their inode is right; the res
 
     await runProgram("ostree", [`--repo=${repository}`, "fsck"]);
     assert.deepEqual(
-      objectsIn(repository).filter((object) => object.endsWith(".file")).map((object) => statSync(object).nlink).toSorted(),
+      objectsIn(repository)
+        .filter((object) => object.endsWith(".file"))
+        .map((object) => statSync(object).nlink)
+        .toSorted(),
       [1, 1, 3],
       "the copy and the empty file have inodes of their own, the shareable file is podman's with its two names",
     );
@@ -93,6 +104,8 @@ function objectsIn(repository: string): string[] {
 
 async function blocks(folder: string): Promise<number> {
   await runProgram("sync", ["-f", folder]);
-  const [size = 0, free = 0, unit = 0] = (await runProgram("stat", ["-f", "-c", "%b %f %S", folder])).split(" ").map(Number);
+  const [size = 0, free = 0, unit = 0] = (await runProgram("stat", ["-f", "-c", "%b %f %S", folder]))
+    .split(" ")
+    .map(Number);
   return (size - free) * unit;
 }

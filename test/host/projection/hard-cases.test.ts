@@ -6,16 +6,7 @@ import { withFileSystem } from "#fixtures/file-systems.ts";
 import { addImage, addLayer, makeOciLayout } from "#fixtures/oci-layout.ts";
 import { type ListedImageReport, onehold, type PullReport } from "#fixtures/onehold.ts";
 import { runProgram } from "#fixtures/programs.ts";
-import {
-  directory,
-  type Entry,
-  file,
-  hardlink,
-  opaque,
-  sparse,
-  symlink,
-  whiteout,
-} from "#fixtures/tar-writer.ts";
+import { directory, type Entry, file, hardlink, opaque, sparse, symlink, whiteout } from "#fixtures/tar-writer.ts";
 import { listTree } from "#fixtures/tree-listing.ts";
 import { assertSameTree, expectedInOstree } from "./expected-tree.ts";
 
@@ -37,7 +28,9 @@ const layers: readonly (readonly Entry[])[] = [
     file("usr/bin/su", "#!/bin/sh\n", { mode: 0o4755 }),
     file("usr/bin/ping", "ping", { mode: 0o755, xattrs: { "security.capability": capability } }),
     file("usr/bin/guarded", "guarded", { mode: 0o640, xattrs: { "system.posix_acl_access": acl } }),
-    file("usr/bin/noted", "noted", { xattrs: { "user.origin": "here", "user.binary": Buffer.from([0, 255, 10]), "user.empty": "" } }),
+    file("usr/bin/noted", "noted", {
+      xattrs: { "user.origin": "here", "user.binary": Buffer.from([0, 255, 10]), "user.empty": "" },
+    }),
     file("usr/bin/first", "linked", { uid: 1, gid: 2 }),
     hardlink("usr/bin/second", "usr/bin/first", { mode: 0o600, uid: 3, gid: 4 }),
     file("usr/empty", ""),

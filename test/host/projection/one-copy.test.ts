@@ -34,7 +34,10 @@ for (const kind of ["xfs", "btrfs"] as const) {
       assert.ok(extents.files > 4000, `${extents.files} objects with content`);
       assert.deepEqual(extents.exclusive, [], "objects with bytes that no other file shares");
       const each = (used - alone) / files;
-      assert.ok(each <= allowance[kind], `${each} bytes a file more than podman's pull alone (${used} and ${alone} bytes used)`);
+      assert.ok(
+        each <= allowance[kind],
+        `${each} bytes a file more than podman's pull alone (${used} and ${alone} bytes used)`,
+      );
       await runProgram("ostree", [`--repo=${join(sysroot, "ostree/repo")}`, "fsck"]);
     });
   });
@@ -42,7 +45,10 @@ for (const kind of ["xfs", "btrfs"] as const) {
 
 async function usedBytes(folder: string): Promise<number> {
   await runProgram("sync", ["-f", folder]);
-  const [size = 0, free = 0, unit = 0] = (await runProgram("stat", ["-f", "-c", "%b %f %S", folder])).trim().split(" ").map(Number);
+  const [size = 0, free = 0, unit = 0] = (await runProgram("stat", ["-f", "-c", "%b %f %S", folder]))
+    .trim()
+    .split(" ")
+    .map(Number);
   return (size - free) * unit;
 }
 
@@ -61,4 +67,3 @@ async function contentExtents(objects: string): Promise<{ files: number; exclusi
   }
   return { files, exclusive };
 }
-

@@ -26,14 +26,27 @@ test("what ostree can't hold is left out, or refuses the projection", { timeout:
 
     await t.test("FIFOs and devices are left out, counted and named", async () => {
       const special = [fifo("usr/pipe"), device("usr/null", "char", [1, 3]), device("usr/disk", "block", [8, 0])];
-      await bootable(layout, "special", [directory("usr"), file("usr/file", "content"), ...special, device("dev/zero", "char", [1, 5])]);
+      await bootable(layout, "special", [
+        directory("usr"),
+        file("usr/file", "content"),
+        ...special,
+        device("dev/zero", "char", [1, 5]),
+      ]);
       const report = await onehold<PullReport>(sysroot, ["image", "pull", `oci:${layout.folder}:special`]);
       assert.deepEqual(report.ostree?.leftOut?.special.toSorted(), ["/usr/disk", "/usr/null", "/usr/pipe"]);
       assert.deepEqual(report.ostree?.leftOut?.byRule, { "/dev": 1 });
       await runProgram("ostree", [`--repo=${repository}`, "fsck"]);
-      await runProgram("ostree", [`--repo=${repository}`, "checkout", report.ostree?.commit ?? "", join(folder, "special")]);
+      await runProgram("ostree", [
+        `--repo=${repository}`,
+        "checkout",
+        report.ostree?.commit ?? "",
+        join(folder, "special"),
+      ]);
       const [image] = await onehold<ListedImageReport[]>(sysroot, ["image", "list"]);
-      const mounted = await listMountedImage({ additionalStore: join(sysroot, "ostree/bootc/storage"), image: image?.image ?? "" });
+      const mounted = await listMountedImage({
+        additionalStore: join(sysroot, "ostree/bootc/storage"),
+        image: image?.image ?? "",
+      });
       assertSameTree(await listTree(join(folder, "special")), expectedInOstree(mounted));
       assert.match(image?.notes.join("\n") ?? "", /3 devices and FIFOs \(.*\/usr\/pipe/);
     });
@@ -41,7 +54,11 @@ test("what ostree can't hold is left out, or refuses the projection", { timeout:
     await t.test("a name that is not UTF-8 refuses the projection; the image store keeps the image", async () => {
       const objects = readdirSync(join(repository, "objects"), { recursive: true });
       const refs = await runProgram("ostree", [`--repo=${repository}`, "refs"]);
-      await bootable(layout, "bytes", [directory("usr"), file(Buffer.from("usr/caf\xe9", "latin1"), "latin1"), file("usr/other", "not written")]);
+      await bootable(layout, "bytes", [
+        directory("usr"),
+        file(Buffer.from("usr/caf\xe9", "latin1"), "latin1"),
+        file("usr/other", "not written"),
+      ]);
       const ended = await tryOnehold(sysroot, ["image", "pull", `oci:${layout.folder}:bytes`]);
       assert.equal(ended.status, 1);
       assert.match(ended.stderr, /\/usr\/caf\\xe9 has a name that is not UTF-8/);
@@ -51,14 +68,22 @@ test("what ostree can't hold is left out, or refuses the projection", { timeout:
       const image = images.find((each) => each.image?.endsWith(":bytes"));
       assert.deepEqual(image?.stores, ["image store"]);
       assert.match(image?.notes.join("\n") ?? "", /not in ostree: .*not UTF-8/);
-      const mounted = await listMountedImage({ additionalStore: join(sysroot, "ostree/bootc/storage"), image: image?.image ?? "" });
+      const mounted = await listMountedImage({
+        additionalStore: join(sysroot, "ostree/bootc/storage"),
+        image: image?.image ?? "",
+      });
       assert.ok(mounted.some((each) => each.path === "usr/caf\xe9"));
     });
 
     await t.test("a hardlink to a lower layer is podman's refusal; the stores are as before", async () => {
       const refs = await runProgram("ostree", [`--repo=${repository}`, "refs"]);
       const before = await onehold<ListedImageReport[]>(sysroot, ["image", "list"]);
-      await bootable(layout, "cross", [directory("usr"), file("usr/target", "x")], [hardlink("usr/link", "usr/target")]);
+      await bootable(
+        layout,
+        "cross",
+        [directory("usr"), file("usr/target", "x")],
+        [hardlink("usr/link", "usr/target")],
+      );
       const ended = await tryOnehold(sysroot, ["image", "pull", `oci:${layout.folder}:cross`]);
       assert.equal(ended.status, 1);
       assert.match(ended.stderr, /^error: .*:cross was not pulled: .*can't be unpacked/m);

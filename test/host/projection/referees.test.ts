@@ -40,7 +40,13 @@ test("a Debian image is accepted by everyone who shares it", { timeout: 300_000 
     await t.test("ostree's own commit of that tree has the same objects", async () => {
       const own = join(folder, "own-repo");
       await runProgram("ostree", [`--repo=${own}`, "init", "--mode=bare"]);
-      await runProgram("ostree", [`--repo=${own}`, "commit", "--branch=own", "--no-bindings", `--tree=dir=${checkout}`]);
+      await runProgram("ostree", [
+        `--repo=${own}`,
+        "commit",
+        "--branch=own",
+        "--no-bindings",
+        `--tree=dir=${checkout}`,
+      ]);
       const root = async (repo: string, rev: string) =>
         (await runProgram("ostree", [`--repo=${repo}`, "ls", "-R", "-C", rev])).split("\n").toSorted();
       assert.deepEqual(await root(repository, commit), await root(own, "own"));
@@ -48,9 +54,17 @@ test("a Debian image is accepted by everyone who shares it", { timeout: 300_000 
 
     for (const podman of ["system", "modern"] as const) {
       await t.test(`podman (${podman}) lists, inspects, mounts and runs it from the additional store`, async () => {
-        const listed = await tryPodman(additionalStore, ["images", "--digests", "--format", "{{.Repository}}:{{.Tag}} {{.Digest}} {{.ReadOnly}}"], podman);
+        const listed = await tryPodman(
+          additionalStore,
+          ["images", "--digests", "--format", "{{.Repository}}:{{.Tag}} {{.Digest}} {{.ReadOnly}}"],
+          podman,
+        );
         assert.equal(listed.stdout.trim(), `${name} ${report.digest} true`, listed.stderr);
-        const inspected = await tryPodman(additionalStore, ["image", "inspect", "--format", "{{.Digest}}", name], podman);
+        const inspected = await tryPodman(
+          additionalStore,
+          ["image", "inspect", "--format", "{{.Digest}}", name],
+          podman,
+        );
         assert.equal(inspected.stdout.trim(), report.digest, inspected.stderr);
         const ran = await runContainer({ additionalStore, image: name, podman, argv: ["cat", "/etc/debian_version"] });
         assert.match(ran.stdout, /^12\.\d+\n$/, ran.stderr);
@@ -62,10 +76,25 @@ test("a Debian image is accepted by everyone who shares it", { timeout: 300_000 
       const script = `mkdir -p /run/bootc && mount -t tmpfs tmpfs /run/bootc && mkdir /run/bootc/storage /run/bootc/run
 mount --bind "$1" /run/bootc/storage && exec 3</run/bootc/run
 podman --root /run/bootc/storage --runroot /proc/self/fd/3 pull --quiet --tls-verify=false "$2"`;
-      await runProgram("unshare", ["--mount", "--propagation", "slave", "sh", "-euc", script, "sh", additionalStore, `${registry.address}/small:2`]);
+      await runProgram("unshare", [
+        "--mount",
+        "--propagation",
+        "slave",
+        "sh",
+        "-euc",
+        script,
+        "sh",
+        additionalStore,
+        `${registry.address}/small:2`,
+      ]);
       const listed = await tryPodman(additionalStore, ["images", "--quiet"]);
       assert.equal(listed.stdout.trim().split("\n").length, 2);
-      const pulled = await onehold<PullReport>(sysroot, ["image", "pull", `${registry.address}/small:2`, "--tls-verify=false"]);
+      const pulled = await onehold<PullReport>(sysroot, [
+        "image",
+        "pull",
+        `${registry.address}/small:2`,
+        "--tls-verify=false",
+      ]);
       assert.equal(pulled.imageStore, "present");
       assert.equal(pulled.ostree?.state, "imported");
       assert.equal(pulled.ostree?.layers?.present, 2);
@@ -77,7 +106,8 @@ podman --root /run/bootc/storage --runroot /proc/self/fd/3 pull --quiet --tls-ve
       const refs = await runProgram("ostree", [`--repo=${repository}`, "refs", "--revision"]).catch(() => "");
       const again = await onehold<PullReport>(sysroot, ["image", "pull", name, "--pin", "--tls-verify=false"]);
       assert.deepEqual([again.imageStore, again.ostree?.state, again.bytes.fetched], ["present", "present", 0]);
-      const stable = (files: typeof before) => files.filter((file) => file.type === "file").map(({ path, mtime, sha256 }) => [path, mtime, sha256]);
+      const stable = (files: typeof before) =>
+        files.filter((file) => file.type === "file").map(({ path, mtime, sha256 }) => [path, mtime, sha256]);
       assert.deepEqual(stable(await listTree(join(sysroot, "onehold"))), stable(before));
       assert.equal(await runProgram("ostree", [`--repo=${repository}`, "refs", "--revision"]).catch(() => ""), refs);
     });
@@ -90,9 +120,14 @@ podman --root /run/bootc/storage --runroot /proc/self/fd/3 pull --quiet --tls-ve
       await onehold(sysroot, ["image", "remove", name]);
       await onehold(sysroot, ["image", "remove", `${registry.address}/small:2`]);
       assert.equal(await runProgram("ostree", [`--repo=${repository}`, "refs"]), "");
-      const left = readdirSync(join(repository, "objects"), { recursive: true, encoding: "utf8" }).filter((path) => path.includes("."));
+      const left = readdirSync(join(repository, "objects"), { recursive: true, encoding: "utf8" }).filter((path) =>
+        path.includes("."),
+      );
       assert.deepEqual(left, []);
-      assert.deepEqual(readdirSync(join(additionalStore, "overlay")).filter((entry) => /^[0-9a-f]{64}$/.test(entry)), []);
+      assert.deepEqual(
+        readdirSync(join(additionalStore, "overlay")).filter((entry) => /^[0-9a-f]{64}$/.test(entry)),
+        [],
+      );
     });
   });
 });

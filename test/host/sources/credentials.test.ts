@@ -17,7 +17,7 @@ after(() => registry[Symbol.asyncDispose]());
 const credentials = { user: "operator", password: "secret" };
 
 for (const { source, release } of combinations) {
-  describe(`credentials with ${source}, ${release}`, () => {
+  describe(`credentials with ${source}, ${release}`, { concurrency: true }, () => {
     test("come from the host's file", async () => {
       await using closed = await makeRegistry({ layouts: [images.layout], credentials });
       await using programs = await makeProgramsFolder({ release, programs: [source] });

@@ -19,7 +19,7 @@ after(() => registry[Symbol.asyncDispose]());
 const firstLayer = parseDigest(images.first.layers[0]?.digest ?? "");
 
 for (const { source, release } of combinations) {
-  describe(`failures of ${source}, ${release}`, () => {
+  describe(`failures of ${source}, ${release}`, { concurrency: true }, () => {
     test("no such image, no such registry", async () => {
       await using programs = await makeProgramsFolder({ release, programs: [source] });
       await using store = await makeStoreFolder();

@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { readdirSync, readFileSync } from "node:fs";
 import { after, describe, test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
+import type { BytesProgress } from "#base/progress.ts";
 import { mountPointsBelow } from "#fixtures/temporary-folders.ts";
 import { makeRegistry } from "#fixtures/registry.ts";
 import { makeRegistryProxy } from "#fixtures/registry-proxy.ts";
@@ -38,8 +39,14 @@ for (const { source, release } of combinations) {
       await using programs = await makeProgramsFolder({ release });
       await using store = await makeStoreFolder();
       const pull = { programs, store, source, reference: `${proxy.address}/os:1`, tlsVerify: false };
-      const session = await pullOnce({ ...pull, interruptWhen: ({ bytes }) => bytes > 1_000_000 });
+      let atWork = false;
+      const interruptWhen = ({ bytes }: BytesProgress) => {
+        atWork ||= processesWith(store.path).some((text) => text.startsWith(source));
+        return bytes > 1_000_000;
+      };
+      const session = await pullOnce({ ...pull, interruptWhen });
 
+      assert.ok(atWork);
       assert.equal(session.error?.code, "interrupted");
       assert.deepEqual([session.mounts, session.temporary], [[], []]);
       assert.deepEqual(processesWith(store.path), []);

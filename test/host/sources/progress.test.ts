@@ -1,4 +1,6 @@
 import assert from "node:assert/strict";
+import { readdirSync, statSync } from "node:fs";
+import { join } from "node:path";
 import { after, describe, test } from "node:test";
 import type { BytesProgress } from "#base/progress.ts";
 import { makeRegistry } from "#fixtures/registry.ts";
@@ -29,14 +31,27 @@ function assertSteady({ events }: PullSession): void {
   assert.deepEqual([before?.bytes, before?.steps], [before?.bytesTotal, before?.stepsTotal]);
 }
 
+function sizesBelow(folder: string): number[] {
+  return readdirSync(folder, { recursive: true, encoding: "utf8" }).map(
+    (name) => statSync(join(folder, name), { throwIfNoEntry: false })?.size ?? 0,
+  );
+}
+
 for (const release of releases) {
   describe(`progress, ${release}`, { concurrency: true }, () => {
     test("podman counts the bytes of each blob", async () => {
       await using proxy = await makeRegistryProxy(registry, { bytesPerSecond: 1_500_000 });
       await using programs = await makeProgramsFolder({ release });
       await using store = await makeStoreFolder();
-      const session = await pullOnce({ programs, store, reference: `${proxy.address}/os:1`, tlsVerify: false });
+      let largestFile = 0;
+      const lookAt = () => {
+        largestFile = Math.max(largestFile, ...sizesBelow(join(store.path, "temporary")));
+        return false;
+      };
+      const reference = `${proxy.address}/os:1`;
+      const session = await pullOnce({ programs, store, reference, tlsVerify: false, interruptWhen: lookAt });
       assert.equal(session.error, undefined);
+      assert.ok(largestFile > 1_000_000, "blobs are not kept where they should be");
       assertSteady(session);
       const events = session.events.map(({ event }) => event);
       assert.ok(events.every(({ estimated }) => !estimated));

@@ -1,6 +1,6 @@
 import { mkdirSync, readdirSync } from "node:fs";
 import { OneholdError } from "#base/errors.ts";
-import { parseReference } from "#image/reference.ts";
+import { type ImageReference, parseReference } from "#image/reference.ts";
 import { bindMount, mount, mountTable } from "#linux/mounts.ts";
 import { reexecInMountNamespace } from "#linux/namespace.ts";
 import { inspectRemote } from "#sources/inspect-remote.ts";
@@ -23,25 +23,28 @@ if (order.storeSizeMiB !== undefined)
   mount("tmpfs", order.storeFolder, { type: "tmpfs", data: `size=${order.storeSizeMiB}m` });
 
 try {
-  const reference = parseReference(order.reference);
+  for (const text of [order.reference, ...(order.more ?? [])]) await carryOut(parseReference(text));
+} catch (error) {
+  if (!(error instanceof OneholdError)) throw error;
+  say({ error: { code: error.code, message: error.message, hint: error.hint, subject: error.subject } });
+}
+
+async function carryOut(reference: ImageReference): Promise<void> {
   const common = { tlsVerify: order.tlsVerify, root: order.root, signal: interrupt.signal };
   if (order.inspect === true) {
     const remote = await inspectRemote(reference, common);
     say({ remote: remote === undefined ? null : { ...remote, bytes: remote.bytes.toString("base64") } });
-  } else {
-    const result = await pullImage({
-      ...common,
-      reference,
-      storeRoot: `${order.storeFolder}/storage`,
-      temporary: order.temporary,
-      source: order.source ?? "auto",
-      report: (event) => say({ at: performance.now(), event }),
-    });
-    say({ result });
+    return;
   }
-} catch (error) {
-  if (!(error instanceof OneholdError)) throw error;
-  say({ error: { code: error.code, message: error.message, hint: error.hint, subject: error.subject } });
+  const result = await pullImage({
+    ...common,
+    reference,
+    storeRoot: `${order.storeFolder}/storage`,
+    temporary: order.temporary,
+    source: order.source ?? "auto",
+    report: (event) => say({ at: performance.now(), event }),
+  });
+  say({ result });
 }
 
 // Other tests mount too, and their mounts come in.

@@ -5,12 +5,15 @@ import { join } from "node:path";
 import type { BytesProgress, ProgressEvent } from "#base/progress.ts";
 import type { PullResult } from "#sources/pull.ts";
 import { makeTemporaryFolder } from "#fixtures/temporary-folders.ts";
+import { cacheFolder } from "#fixtures/cache.ts";
 import { endOf } from "#fixtures/programs.ts";
 import type { ProgramsFolder } from "./programs-folder.ts";
 
 /** What `pull-once.ts` is to do. */
 export interface PullOrder {
   readonly reference: string;
+  /** Pulled after it, by the same process. */
+  readonly more?: readonly string[];
   /** The image store is its `storage`. */
   readonly storeFolder: string;
   readonly temporary: string;
@@ -99,7 +102,8 @@ export async function pullOnce({
   };
   const started = performance.now();
   const child = spawn(process.execPath, [join(import.meta.dirname, "pull-once.ts"), JSON.stringify(full)], {
-    env: { ...process.env, ...env, PATH: programs.path },
+    // Half a second of each pull would go into compiling.
+    env: { ...process.env, NODE_COMPILE_CACHE: join(cacheFolder(), "compile"), ...env, PATH: programs.path },
     stdio: ["ignore", "pipe", "inherit"],
   });
   const session: { -readonly [Key in keyof PullSession]: PullSession[Key] } & {

@@ -17,7 +17,7 @@ after(() => registry[Symbol.asyncDispose]());
 const accept = JSON.stringify({ default: [{ type: "insecureAcceptAnything" }] });
 
 for (const { source, release } of combinations) {
-  describe(`registries.conf and --tls-verify with ${source}, ${release}`, () => {
+  describe(`registries.conf and --tls-verify with ${source}, ${release}`, { concurrency: true }, () => {
     test("a registry without TLS", async () => {
       await using root = await makeTemporaryFolder("root");
       const etcContainers = join(root.path, "etc/containers");

@@ -48,7 +48,7 @@ async function podmanAsBootc(store: StoreFolder, podman: string, ...args: string
 }
 
 for (const release of releases) {
-  describe(`podman, ${release}`, () => {
+  describe(`podman, ${release}`, { concurrency: true }, () => {
     test("pulls into a store that is bootc's too", async () => {
       await using programs = await makeProgramsFolder({ release });
       await using store = await makeStoreFolder();
@@ -151,6 +151,15 @@ for (const release of releases) {
       assert.match(foreign.error?.message ?? "", /architecture/);
     });
 
+    test("pulls one image after the other", async () => {
+      await using programs = await makeProgramsFolder({ release });
+      await using store = await makeStoreFolder();
+      const [reference, second] = [`${registry.address}/os:1`, `${registry.address}/os:2`];
+      const session = await pullOnce({ programs, store, reference, more: [second], tlsVerify: false });
+      assert.deepEqual([session.error, session.result?.name, session.mounts], [undefined, second, []]);
+      assert.equal((await imagesOf(store)).length, 2);
+    });
+
     test("clears a store that was half made", async () => {
       await using programs = await makeProgramsFolder({ release });
       await using store = await makeStoreFolder();
@@ -164,6 +173,19 @@ for (const release of releases) {
     });
   });
 }
+
+test("a newer podman goes on with the store of an older one", async () => {
+  await using older = await makeProgramsFolder({ release: "installed" });
+  await using newer = await makeProgramsFolder({ release: "modern" });
+  await using store = await makeStoreFolder();
+  assert.equal(
+    (await pullOnce({ programs: older, store, reference: `${registry.address}/os:1`, tlsVerify: false })).error,
+    undefined,
+  );
+  const second = await pullOnce({ programs: newer, store, reference: `${registry.address}/os:2`, tlsVerify: false });
+  assert.deepEqual([second.error, second.events.at(-1)?.event.bytesCached], [undefined, images.second.layers[0]?.size]);
+  assert.equal((await imagesOf(store)).length, 2);
+});
 
 test("the host's own podman is not touched", async () => {
   await using programs = await makeProgramsFolder();

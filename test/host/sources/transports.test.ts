@@ -26,7 +26,7 @@ function storedImages(store: StoreFolder): StoredImage[] {
 
 for (const release of releases) {
   for (const source of ["podman", "skopeo"] as const) {
-    describe(`images in files with ${source}, ${release}`, () => {
+    describe(`images in files with ${source}, ${release}`, { concurrency: true }, () => {
       test("oci, oci-archive, dir: the manifest that arrives is theirs", async () => {
         await using folder = await makeTemporaryFolder("files");
         const [oci, archive, dir] = ["oci", "os.tar", "dir"].map((name) => join(folder.path, name)) as [
@@ -74,7 +74,7 @@ for (const release of releases) {
     });
   }
 
-  describe(`root's own store, ${release}`, () => {
+  describe(`root's own store, ${release}`, { concurrency: true }, () => {
     test("gives its image with the digest that it had", async () => {
       await using programs = await makeProgramsFolder({ release });
       await using store = await makeStoreFolder();

@@ -116,7 +116,7 @@ describe("wrong usage is one line and where to look, and exit status 2", atOnce,
     test(line, async () => {
       const { status, stdout, stderr } = await runFakeProgram(...line.split(" "));
       assert.deepEqual([status, stdout], [2, ""]);
-      assert.equal(stderr, `error: ${message}\nhint: see '${verb} --help'\n`);
+      assert.equal(stderr, `error: ${message}\nhint: See '${verb} --help'.\n`);
     });
   }
 

@@ -24,6 +24,14 @@ test("each frame takes the place of the one before", (t) => {
   assert.match(screen.text(), /^Pulling.*\n {2}4f4f0{8} {2}\[=+> +\] +50% .*\n {2}total .*\n$/);
 });
 
+test("a frame that is shorter leaves nothing of the one before", (t) => {
+  const { screen, report, pass } = begin(t);
+  report(staging(0, ["one", "two", "three", "four"]));
+  report(staging(1, ["one", "two"]));
+  pass(200);
+  assert.equal(screen.text(), "Deploying the image  1/2\n  [x] one\n  [>] two\n");
+});
+
 test("draws five times a second at most, and the last state in the end", async (t) => {
   const { screen, report, pass, close } = begin(t);
   for (let i = 0; i <= 1000; i++) {

@@ -24,11 +24,16 @@ const env: NodeJS.ProcessEnv = {
   NODE_COMPILE_CACHE: fileURLToPath(new URL("../../../.cache/compile", import.meta.url)),
 };
 
+const timeout = 60_000;
+
 /** Starts fake-program.ts with these arguments; `more` are the descriptors that it is given from 3 on. */
 export function startFakeProgram(args: readonly string[], more: readonly ("ignore" | "pipe" | number)[] = []): Running {
   const child = spawn(process.execPath, [fakeProgram, ...args], {
     stdio: ["ignore", "pipe", "pipe", ...more],
     env,
+    // One that ignores a signal must fail its test, not hang it.
+    timeout,
+    killSignal: "SIGKILL",
   });
   const finish = async (): Promise<Outcome> => {
     const { stdout, stderr } = child;
@@ -46,7 +51,8 @@ export function shellFakeProgram(command: string, ...args: readonly string[]) {
     // A stdin that is a socket would make bash read the user's own start files.
     stdio: ["ignore", "pipe", "pipe"],
     env,
-    timeout: 60_000,
+    timeout,
+    killSignal: "SIGKILL",
   });
 }
 

@@ -40,8 +40,7 @@ describe("reads back as what was written, by YAML 1.1 and 1.2", () => {
       500,
     ));
 
-  const unit = fc.constantFrom(...'aefnoxyNT019._:-+/@ #,"');
-  const text = fc.string({ unit, maxLength: 6 });
+  const text = fc.stringMatching(/^[aefnoxyNT019._:+/@ #,"-]{0,6}$/);
   test("text that is nearly something else", () =>
     property(fc.array(fc.dictionary(text, text, { noNullPrototype: true })), 500));
 });

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
-import { formatBytes, formatCount, formatCountdown, formatDuration, formatRate } from "#cli/amounts.ts";
+import { formatBytes, formatCount, formatCountdown, formatDuration, formatRate } from "#base/amounts.ts";
 
 describe("formatBytes", () => {
   const examples: [number, string][] = [
