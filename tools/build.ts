@@ -5,7 +5,7 @@
 import { execFileSync } from "node:child_process";
 import { globSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { basename, dirname, join } from "node:path";
-import { build, type Metafile, type Plugin } from "esbuild";
+import { build, type BuildOptions, type Plugin } from "esbuild";
 
 const root = dirname(import.meta.dirname);
 const dist = join(root, "dist");
@@ -30,15 +30,13 @@ const workerUrls: Plugin = {
 /**
  * To import one of Node's modules runs all its getters, and loads what stands behind them: of `node:util` alone
  * it costs a fifth of the time that `--version` takes. Asked for in another way, a module loads what is used.
- * Only for what every start loads: commander and src/cli, but not src/cli/main.ts, which old versions read.
+ * Only for what every start loads: commander and src/cli.
  */
 const lazyBuiltins: Plugin = {
   name: "lazy-builtins",
   setup(builder) {
     builder.onResolve({ filter: /^node:/ }, ({ path, importer }) =>
-      /\/node_modules\/commander\/|\/src\/cli\/(?!main\.ts$)/.test(importer)
-        ? { path, namespace: "builtin" }
-        : undefined,
+      /\/node_modules\/commander\/|\/src\/cli\//.test(importer) ? { path, namespace: "builtin" } : undefined,
     );
     builder.onLoad({ filter: /^/, namespace: "builtin" }, ({ path }) => ({
       contents: `module.exports = process.getBuiltinModule(${JSON.stringify(path)});`,
@@ -46,46 +44,58 @@ const lazyBuiltins: Plugin = {
   },
 };
 
-const { outputFiles, metafile } = await build({
+/** The start of the program is a file of its own, as old versions of Node.js must be able to read it. */
+const programApart: Plugin = {
+  name: "program-apart",
+  setup(builder) {
+    builder.onResolve({ filter: /^\.\/program\.ts$/ }, () => ({ path: "./program.mjs", external: true }));
+  },
+};
+
+const common = {
   absWorkingDir: root,
-  entryPoints: [
-    { in: "src/cli/main.ts", out: "onehold" },
-    ...globSync("src/workers/*.ts", { cwd: root }).map((path) => ({
-      in: path,
-      out: `workers/${basename(path, ".ts")}`,
-    })),
-  ],
   outdir: dist,
   outExtension: { ".js": ".mjs" },
   bundle: true,
-  splitting: true,
   format: "esm",
   platform: "node",
-  target: "node26",
-  // Its native part is found beside its own package.
-  external: ["koffi"],
   sourcemap: "linked",
   sourcesContent: false,
   write: false,
-  metafile: true,
-  plugins: [workerUrls, lazyBuiltins],
   logLevel: "warning",
+} as const satisfies BuildOptions;
+
+const main = await build({
+  ...common,
+  entryPoints: { onehold: "src/cli/main.ts" },
+  target: "node18",
+  plugins: [programApart],
+});
+const workers = globSync("src/workers/*.ts", { cwd: root });
+const program = await build({
+  ...common,
+  entryPoints: [
+    { in: "src/cli/program.ts", out: "program" },
+    ...workers.map((path) => ({ in: path, out: `workers/${basename(path, ".ts")}` })),
+  ],
+  splitting: true,
+  chunkNames: "chunk-[hash]",
+  target: "node26",
+  // Its native part is found beside its own package.
+  external: ["koffi"],
+  plugins: [workerUrls, lazyBuiltins],
 });
 
-checkStart(metafile);
-const changed = outputFiles.filter(({ path, contents }) => writeIfChanged(path, contents));
-removeOthers(new Set(outputFiles.map(({ path }) => path)));
+// What others load comes first.
+const outputs = [...program.outputFiles, ...main.outputFiles].toSorted((a, b) => order(a.path) - order(b.path));
+const changed = outputs.filter(({ path, contents }) => writeIfChanged(path, contents));
+removeOthers(new Set(outputs.map(({ path }) => path)));
 const launcher = join(root, "bin/onehold");
 writeIfChanged(launcher, readFileSync(join(root, "tools/launcher.sh")), 0o755);
 if (changed.length > 0) renewCompileCache();
 
-/** The first file must load in any Node.js, or the check of its version can't be heard. */
-function checkStart({ outputs }: Metafile): void {
-  const start = outputs["dist/onehold.mjs"]?.imports ?? [];
-  const early = start.filter(({ kind, path }) => kind === "import-statement" && !path.startsWith("node:"));
-  if (start.length > early.length && early.length === 0) return;
-  const paths = early.map(({ path }) => path).join(", ");
-  throw new Error(`dist/onehold.mjs must import nothing before it has checked Node's version, but does: ${paths}`);
+function order(path: string): number {
+  return basename(path).startsWith("chunk-") ? 0 : 1;
 }
 
 /**

@@ -174,7 +174,7 @@ export class LayerTreeBuilder {
         todo.push(...(node.target.split("/") as ByteString[]).toReversed());
         continue;
       }
-      const next = node === undefined ? missing(here, name) : node;
+      const next = node ?? missing(here, name);
       if (next?.kind !== "mutable") return undefined;
       stack.push(next);
     }
