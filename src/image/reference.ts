@@ -63,7 +63,7 @@ export function formatReference({ transport, name }: ImageReference): string {
 export function storedName(reference: ImageReference): string {
   const { transport, name } = reference;
   if (transport === "registry" || transport === "containers-storage") return name;
-  const { path, tag } = transport === "dir" ? { path: name, tag: undefined } : splitLayoutName(name);
+  const { path, tag } = transport === "dir" ? { path: name, tag: undefined } : parseLayoutName(name);
   const components = path
     .toLowerCase()
     .split("/")
@@ -88,7 +88,7 @@ export function parseRegistryName(name: string): RegistryName {
 }
 
 /** The path and the tag of an `oci` or `oci-archive` name. As in podman, a path has no colon. */
-function splitLayoutName(name: string): { path: string; tag: string | undefined } {
+export function parseLayoutName(name: string): { path: string; tag: string | undefined } {
   const [path, tag] = splitOnce(name, ":");
   return { path, tag };
 }
@@ -155,7 +155,7 @@ function hintFor(name: string): string | undefined {
 }
 
 function absoluteLayoutName(name: string, text: string): string {
-  const { path, tag } = splitLayoutName(name);
+  const { path, tag } = parseLayoutName(name);
   const absolute = absolutePath(path, text);
   if (absolute.includes(":")) throw malformed(text, `podman can't take images from ${absolute}: the path has a colon`);
   return tag === undefined || tag === "" ? absolute : `${absolute}:${tag}`;

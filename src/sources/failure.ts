@@ -1,4 +1,5 @@
 import { type ErrorCode, OneholdError } from "#base/errors.ts";
+import { ProgramError } from "#linux/child.ts";
 
 interface FailureClass {
   /** What podman, skopeo or the registry says. */
@@ -67,7 +68,7 @@ const classes: readonly FailureClass[] = [
     words: /database (?:configuration )?mismatch|database graph root|database run root/i,
     code: "pull-failed",
     summary: "podman knows this image store under another path",
-    hint: "A podman with other paths has used the store as its own. Remove bolt_state.db and db.sql in it: images don't need them.",
+    hint: "A podman with other paths has used the store as its own. Remove its files libpod/bolt_state.db and db.sql: images don't need them.",
   },
   {
     words: /processing tar file|unpacking failed|applytar|duplicates of file paths|invalid tar header/i,
@@ -116,6 +117,16 @@ export function pullFailure(reference: string, words: string, cause?: unknown): 
     ...(known === undefined ? {} : { hint: known.hint }),
     ...(cause === undefined ? {} : { cause }),
   });
+}
+
+/** Waits for a program that works on this image; its failure becomes that of the pull. */
+export async function inWordsOf<T>(reference: string, program: Promise<T>): Promise<T> {
+  try {
+    return await program;
+  } catch (error) {
+    if (error instanceof ProgramError) throw pullFailure(reference, finalWords(error.stderr), error);
+    throw error;
+  }
 }
 
 /** What podman or skopeo said last, without their decoration (`Error: `, or `time=… level=fatal msg=…`). */

@@ -1,11 +1,14 @@
 import { createHash } from "node:crypto";
-import { type Digest, sha256Digest } from "#base/digest.ts";
-import { OneholdError } from "#base/errors.ts";
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import { type Digest, hexOf, sha256Digest } from "#base/digest.ts";
+import { unreachable } from "#base/errors.ts";
 import { isIndex, type Manifest, parseIndex, parseManifest, type Platform } from "#formats/oci.ts";
-import { formatReference, type ImageReference, parseRegistryName } from "#image/reference.ts";
-import { findProgram, ProgramError, run } from "#linux/child.ts";
+import { formatReference, type ImageReference, parseLayoutName, parseRegistryName } from "#image/reference.ts";
+import { findProgram, run } from "#linux/child.ts";
+import { withSystemErrors } from "#linux/system-error.ts";
 import { openCredentials } from "./auth-file.ts";
-import { finalWords, pullFailure } from "./failure.ts";
+import { inWordsOf, pullFailure } from "./failure.ts";
 import { credentialsFd, programEnvironment } from "./program-environment.ts";
 import type { AnnouncedBlob } from "./pull-progress.ts";
 
@@ -33,7 +36,7 @@ export interface InspectOptions {
 
 /**
  * Asks the source for the manifest and fetches nothing else; needs no mount namespace. Undefined where
- * skopeo is not installed, which alone can do it. Throws "pull-failed" (no such image, no access, no answer, no image for
+ * skopeo is not installed, which alone can do it, and for a list of manifests in an archive. Throws "pull-failed" (no such image, no access, no answer, no image for
  * this platform), "corrupt", "interrupted".
  */
 export async function inspectRemote(
@@ -44,7 +47,8 @@ export async function inspectRemote(
   const bytes = await fetchManifest(reference, options);
   if (!isIndex(bytes)) return remoteManifest(reference, bytes, undefined);
   const digest = chooseManifest(bytes, reference);
-  const chosen = await fetchManifest(withDigest(reference, digest), options);
+  const chosen = await fetchListed(reference, digest, options);
+  if (chosen === undefined) return undefined;
   if (digestOf(chosen) !== digest)
     throw pullFailure(reference.name, `the source sent another manifest than ${digest}: digest did not match`);
   return remoteManifest(reference, chosen, digestOf(bytes));
@@ -81,18 +85,40 @@ function remoteManifest(reference: ImageReference, bytes: Buffer, indexDigest: D
 async function fetchManifest(reference: ImageReference, { tlsVerify, signal, root }: InspectOptions): Promise<Buffer> {
   using credentials = openCredentials(root);
   const tls = tlsVerify === undefined || reference.transport !== "registry" ? [] : [`--tls-verify=${tlsVerify}`];
-  try {
-    const finished = await run("skopeo", ["inspect", "--raw", ...tls, sourceArgument(reference)], {
-      env: programEnvironment(),
-      extraFds: { [credentialsFd]: credentials.fd },
-      maxOutput: 8 * 1024 * 1024,
-      ...(signal === undefined ? {} : { signal }),
-    });
-    return finished.stdout;
-  } catch (error) {
-    if (error instanceof ProgramError) throw pullFailure(reference.name, finalWords(error.stderr), error);
-    throw error;
+  const skopeo = run("skopeo", ["inspect", "--raw", ...tls, sourceArgument(reference)], {
+    env: programEnvironment(),
+    extraFds: { [credentialsFd]: credentials.fd },
+    maxOutput: 8 * 1024 * 1024,
+    ...(signal === undefined ? {} : { signal }),
+  });
+  const { stdout } = await inWordsOf(reference.name, skopeo);
+  return stdout;
+}
+
+/** One manifest of a list. skopeo finds none by digest in a file: there we look ourselves. */
+async function fetchListed(
+  reference: ImageReference,
+  digest: Digest,
+  options: InspectOptions,
+): Promise<Buffer | undefined> {
+  const { transport, name } = reference;
+  switch (transport) {
+    case "registry":
+    case "containers-storage":
+      return fetchManifest({ transport, name: `${parseRegistryName(name).repository}@${digest}` }, options);
+    case "oci":
+      return readListed(join(parseLayoutName(name).path, "blobs", digest.replace(":", "/")));
+    case "dir":
+      return readListed(join(name, `${hexOf(digest)}.manifest.json`));
+    case "oci-archive":
+      return undefined;
+    default:
+      return unreachable(transport);
   }
+}
+
+function readListed(path: string): Buffer {
+  return withSystemErrors(() => readFileSync(path));
 }
 
 /** OCI's name of each processor that Node runs on. */
@@ -121,16 +147,6 @@ function isBaseVariant(platform: Platform | undefined): boolean {
     (platform?.architecture === "arm64" && variant === "v8") ||
     (platform?.architecture === "arm" && variant === "v7")
   );
-}
-
-function withDigest(reference: ImageReference, digest: Digest): ImageReference {
-  if (reference.transport === "registry" || reference.transport === "containers-storage") {
-    return { ...reference, name: `${parseRegistryName(reference.name).repository}@${digest}` };
-  }
-  throw new OneholdError("unsupported", `${reference.name} is a list of images for several platforms`, {
-    subject: reference.name,
-    hint: "Take one of its images out with `skopeo copy`, or push the list to a registry and pull it from there.",
-  });
 }
 
 function digestOf(bytes: Buffer): Digest {

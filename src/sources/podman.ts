@@ -1,8 +1,8 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { formatReference, storedName } from "#image/reference.ts";
-import { ProgramError, run, type StartOptions } from "#linux/child.ts";
+import { run, type StartOptions } from "#linux/child.ts";
 import { imageIdFromDockerApi, PullRefused, type PullLine, pullThroughDockerApi } from "./docker-pull.ts";
-import { finalWords, fullWords, pullFailure } from "./failure.ts";
+import { fullWords, inWordsOf, pullFailure } from "./failure.ts";
 import { startPodmanService } from "./podman-service.ts";
 import type { PreparedPull } from "./prepared-pull.ts";
 import type { PullTracker } from "./pull-progress.ts";
@@ -17,13 +17,13 @@ export async function pullFromRegistry({
   tracker,
 }: PreparedPull): Promise<string> {
   const { name } = reference;
-  await using service = await startPodmanService(alias.folder, surroundings, signal);
+  await using service = await inWordsOf(name, startPodmanService(alias.folder, surroundings, signal));
   try {
     await pullThroughDockerApi({ socketPath: service.socketPath, name, signal, onLine: (line) => tell(tracker, line) });
   } catch (error) {
     if (error instanceof PullRefused) throw pullFailure(name, fullWords(error.message, service.log()), error);
     // Where the connection broke because the service died, its own words tell more.
-    await Promise.race([service.failed, sleep(1000)]);
+    await inWordsOf(name, Promise.race([service.failed, sleep(1000)]));
     throw error;
   }
   return await imageIdFromDockerApi(service.socketPath, name, signal);
@@ -44,17 +44,9 @@ async function podman(
   surroundings: StartOptions,
   signal: AbortSignal,
 ): Promise<string> {
-  try {
-    const { stdout } = await run("podman", [...podmanArguments, ...args], {
-      ...surroundings,
-      signal,
-      maxOutput: 1024 * 1024,
-    });
-    return stdout.toString("utf8").trim().split("\n").at(-1) ?? "";
-  } catch (error) {
-    if (error instanceof ProgramError) throw pullFailure(name, finalWords(error.stderr), error);
-    throw error;
-  }
+  const options = { ...surroundings, signal, maxOutput: 1024 * 1024 };
+  const { stdout } = await inWordsOf(name, run("podman", [...podmanArguments, ...args], options));
+  return stdout.toString("utf8").trim().split("\n").at(-1) ?? "";
 }
 
 function tell(tracker: PullTracker, { status, id, progressDetail }: PullLine): void {

@@ -33,7 +33,7 @@ export interface PullRequest {
   readonly signal: AbortSignal;
   /** What `inspectRemote` found, where it was asked already. */
   readonly remote?: RemoteManifest | undefined;
-  /** Blobs of which the store holds the layers, as `the layer records` tells: for the progress. */
+  /** Blobs whose layers the store holds already: they count as cached from the start. */
   readonly storedBlobs?: ReadonlySet<Digest> | undefined;
   /** Where the host's configuration is, for tests. */
   readonly root?: string | undefined;

@@ -1,8 +1,8 @@
-import { storedName } from "#image/reference.ts";
-import { parseManifest } from "#formats/oci.ts";
 import { hexOf } from "#base/digest.ts";
-import { ProgramError, run } from "#linux/child.ts";
-import { finalWords, pullFailure } from "./failure.ts";
+import { parseManifest } from "#formats/oci.ts";
+import { storedName } from "#image/reference.ts";
+import { run } from "#linux/child.ts";
+import { inWordsOf } from "./failure.ts";
 import { sourceArgument } from "./inspect-remote.ts";
 import type { PreparedPull } from "./prepared-pull.ts";
 import { aliasSpecifier } from "./store-alias.ts";
@@ -11,29 +11,18 @@ import { aliasSpecifier } from "./store-alias.ts";
 export async function copyWithSkopeo(pull: PreparedPull): Promise<string> {
   const { reference, tlsVerify, temporary } = pull;
   const tls = tlsVerify === undefined || reference.transport !== "registry" ? [] : [`--src-tls-verify=${tlsVerify}`];
-  // A store has no compressed blobs any more: from there, the manifest says other things than the layers are (see below).
+  // A store has no compressed blobs any more. skopeo copies the layers as they are and writes a manifest for
+  // these, next to the image's own, which stays its digest; signatures are for neither.
   const exact = reference.transport === "containers-storage" ? ["--remove-signatures"] : ["--preserve-digests"];
   const destination = `containers-storage:${aliasSpecifier}${storedName(reference)}`;
-  await skopeo(pull, [
-    "--tmpdir",
-    temporary,
-    "copy",
-    "--quiet",
-    ...exact,
-    ...tls,
-    sourceArgument(reference),
-    destination,
-  ]);
-  const manifest = parseManifest(await skopeo(pull, ["--tmpdir", temporary, "inspect", "--raw", destination]));
+  const options = ["--quiet", ...exact, ...tls];
+  await skopeo(pull, ["--tmpdir", temporary, "copy", ...options, sourceArgument(reference), destination]);
+  const manifest = parseManifest(await skopeo(pull, ["inspect", "--raw", destination]));
   return hexOf(manifest.config.digest);
 }
 
 async function skopeo({ reference, surroundings, signal }: PreparedPull, args: readonly string[]): Promise<Buffer> {
-  try {
-    const { stdout } = await run("skopeo", args, { ...surroundings, signal, maxOutput: 8 * 1024 * 1024 });
-    return stdout;
-  } catch (error) {
-    if (error instanceof ProgramError) throw pullFailure(reference.name, finalWords(error.stderr), error);
-    throw error;
-  }
+  const options = { ...surroundings, signal, maxOutput: 8 * 1024 * 1024 };
+  const { stdout } = await inWordsOf(reference.name, run("skopeo", args, options));
+  return stdout;
 }

@@ -8,6 +8,7 @@ import { OneholdError } from "#base/errors.ts";
  * @throws corrupt for a name that leaves the layer, or that no file can have
  */
 export function entryPath(name: ByteString): ByteString {
+  if (!unclean.test(name)) return name;
   const parts: string[] = [];
   for (const part of name.split("/")) {
     if (part === "" || part === ".") continue;
@@ -17,6 +18,9 @@ export function entryPath(name: ByteString): ByteString {
   if (name.includes("\0")) throw refused(name, "it has a NUL byte");
   return parts.join("/") as ByteString;
 }
+
+/** An empty part, a dot or two, a NUL byte: most names have none. */
+const unclean = /(?:^|\/)\.{0,2}(?:\/|$)|\0/;
 
 /** The last part of an entry path. */
 export function baseName(path: ByteString): ByteString {

@@ -13,7 +13,7 @@ import {
   symlinkSync,
   writeFileSync,
 } from "node:fs";
-import { basename, join } from "node:path";
+import { basename, dirname, join } from "node:path";
 import { describe, test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import { addImage, addLayer } from "#fixtures/oci-layout.ts";
@@ -170,10 +170,10 @@ function withoutNames(listing: Record<string, unknown>): string {
 async function killWhileUnpacking(podman: Podman): Promise<void> {
   const [program, ...args] = await podman.command("pull", "--quiet", "oci:layout:large");
   const child = spawn("setpriv", ["--pdeathsig", "KILL", "--", program, ...args], {
-    cwd: join(podman.root, ".."),
+    cwd: dirname(podman.root),
     stdio: "ignore",
     detached: true,
-    env: { ...process.env, TMPDIR: "/var/tmp" },
+    env: { ...process.env, TMPDIR: dirname(podman.root) },
   });
   const ended = once(child, "close");
   while (!isUnpacking(podman.root)) {

@@ -43,7 +43,7 @@ export function podmanAt(version: PodmanVersion, folder: string, options: Podman
   ];
   const programOptions: ProgramOptions = {
     cwd: options.cwd ?? folder,
-    env: { TMPDIR: "/var/tmp", PODMAN_IGNORE_CGROUPSV1_WARNING: "1", ...options.env },
+    env: { TMPDIR: folder, PODMAN_IGNORE_CGROUPSV1_WARNING: "1", ...options.env },
   };
   const command = async (...args: string[]): Promise<[string, ...string[]]> => {
     const prefix = version === "4.3" ? [] : await modernPrefix();
