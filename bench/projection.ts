@@ -80,7 +80,7 @@ async function measureBlocks(registry: Registry, kind: "xfs" | "btrfs"): Promise
   });
 }
 
-async function measureTime(registry: Registry): Promise<Figure[]> {
+export async function measureTime(registry: Registry): Promise<Figure[]> {
   const name = `${registry.address}/os:1`;
   return withFileSystem("xfs", { sizeMiB }, async (folder) => {
     const sysroot = join(folder, "sysroot");

@@ -10,23 +10,6 @@ import { build, type BuildOptions, type Plugin } from "esbuild";
 const root = dirname(import.meta.dirname);
 const dist = join(root, "dist");
 
-const workerUrl = /new URL\("(?:\.\.\/)+workers\/([a-z0-9-]+)\.ts", import\.meta\.url\)/g;
-
-/**
- * In the source, a worker's entry point is `new URL("../workers/NAME.ts", import.meta.url)`, which works
- * without a bundle too. All files of the bundle but the workers are in one folder, so there it is the same
- * from everywhere.
- */
-const workerUrls: Plugin = {
-  name: "worker-urls",
-  setup(builder) {
-    builder.onLoad({ filter: /\/src\/.*\.ts$/ }, ({ path }) => {
-      const contents = readFileSync(path, "utf8").replace(workerUrl, 'new URL("./workers/$1.mjs", import.meta.url)');
-      return { contents, loader: "ts" };
-    });
-  },
-};
-
 /**
  * To import one of Node's modules runs all its getters, and loads what stands behind them, which takes a fifth
  * of the time of `--version`. Asked for in another way, a module loads what is used. Only for what every start
@@ -84,7 +67,7 @@ const program = await build({
   target: "node26",
   // Its native part is found beside its own package.
   external: ["koffi"],
-  plugins: [workerUrls, lazyBuiltins],
+  plugins: [lazyBuiltins],
 });
 
 // What others load comes first.

@@ -20,8 +20,17 @@ export interface TestResult {
   readonly todo?: string | boolean | undefined;
   readonly details: {
     readonly type?: string | undefined;
-    readonly error?: { readonly failureType?: unknown; readonly cause?: unknown; readonly message: string } | undefined;
+    readonly error?: TestError | undefined;
   };
+}
+
+export interface TestError {
+  readonly message: string;
+  readonly failureType?: unknown;
+  readonly cause?: unknown;
+  /** How the process of a file ended. */
+  readonly exitCode?: number | null;
+  readonly signal?: string | null;
 }
 
 export interface FileReport {
@@ -69,6 +78,8 @@ function failureOf(ok: boolean, { skip, todo, details: { error } }: TestResult):
   if (isMarked(todo)) return `todo${reason(todo)}: tests may not be left open`;
   if (ok || error?.failureType === "subtestsFailed") return undefined;
   if (error?.failureType === "testAborted") return "took too long, and was ended";
+  if (typeof error?.signal === "string") return `killed by ${error.signal}`;
+  if (typeof error?.exitCode === "number") return `ended with exit status ${error.exitCode}`;
   return describeError(error?.cause ?? error?.message);
 }
 

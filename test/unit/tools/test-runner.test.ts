@@ -64,7 +64,7 @@ describe("the test runner", () => {
       "a file that ends badly",
       'test("a", () => {}); setTimeout(() => process.exit(3), 100);',
       "1 passed, 1 failed",
-      /itself/,
+      /itself: ended with exit status 3/,
     ],
     [
       "a subtest",
