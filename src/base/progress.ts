@@ -55,5 +55,3 @@ export interface Notice {
 }
 
 export type ReportProgress = (event: ProgressEvent) => void;
-
-export const silent: ReportProgress = () => {};

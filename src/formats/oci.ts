@@ -84,7 +84,6 @@ const configSchema = v.pipe(
   })),
 );
 
-export type Descriptor = v.InferOutput<typeof descriptorSchema>;
 export type Platform = v.InferOutput<typeof platformSchema>;
 export type Manifest = v.InferOutput<typeof manifestSchema>;
 export type ImageIndex = v.InferOutput<typeof indexSchema>;

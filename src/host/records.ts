@@ -1,7 +1,7 @@
 import fs from "node:fs";
 import path from "node:path";
 import * as v from "valibot";
-import { type Digest, hexOf, parseDigest } from "#base/digest.ts";
+import { type Digest, hexOf } from "#base/digest.ts";
 import { writeFileDurably } from "#linux/durable.ts";
 import { isErrno } from "#linux/system-error.ts";
 import type { Sysroot } from "./sysroot.ts";
@@ -61,19 +61,6 @@ export function writeNote(sysroot: Sysroot, digest: Digest, note: ImageNote, doc
 
 export function removeNote(sysroot: Sysroot, digest: Digest): void {
   fs.rmSync(folderOf(sysroot, digest), { recursive: true, force: true });
-}
-
-/** The images that have a folder here. */
-export function listNoted(sysroot: Sysroot): Digest[] {
-  try {
-    return fs
-      .readdirSync(sysroot.state.images)
-      .filter((name) => /^[0-9a-f]{64}$/.test(name))
-      .map((name) => parseDigest(`sha256:${name}`));
-  } catch (error) {
-    if (isErrno(error, "ENOENT", "ENOTDIR")) return [];
-    throw error;
-  }
 }
 
 function folderOf(sysroot: Sysroot, digest: Digest): string {

@@ -6,7 +6,6 @@ import { SystemError, withSystemErrors } from "./system-error.ts";
 export const MS_RDONLY = 0x1;
 export const MS_NOSUID = 0x2;
 export const MS_NODEV = 0x4;
-export const MS_NOEXEC = 0x8;
 
 export interface MountOptions {
   /** "erofs"; without it for what needs none, such as a bind mount. */

@@ -82,15 +82,6 @@ export function listRefs(repository: Repository, prefix = "ostree/container"): M
   return refs;
 }
 
-export function listImageRefs(repository: Repository): Map<string, Checksum> {
-  const images = new Map<string, Checksum>();
-  for (const [ref, commit] of listRefs(repository, imagePrefix.slice(0, -1))) {
-    const image = imageOfRef(ref);
-    if (image !== undefined) images.set(image, commit);
-  }
-  return images;
-}
-
 function readDirectory(directory: string): fs.Dirent[] {
   try {
     return fs.readdirSync(directory, { withFileTypes: true });

@@ -75,7 +75,7 @@ test("without reflinks, files are hardlinked where their inode is right; the res
       objectsIn(repository)
         .filter((object) => object.endsWith(".file"))
         .map((object) => statSync(object).nlink)
-        .toSorted(),
+        .toSorted((a, b) => a - b),
       [1, 1, 3],
       "the copy and the empty file have inodes of their own, the shareable file is podman's with its two names",
     );
@@ -86,9 +86,9 @@ test("without reflinks, files are hardlinked where their inode is right; the res
       image: listed?.names[0] ?? "",
     });
     // The label is the host's, not the image's.
-    const unlabelled = mounted.map((file) => {
-      const { "security.selinux": _, ...xattrs } = file.xattrs ?? {};
-      return { ...file, xattrs };
+    const unlabelled = mounted.map((each) => {
+      const { "security.selinux": _, ...xattrs } = each.xattrs ?? {};
+      return { ...each, xattrs };
     });
     assertSameTree(await listTree(join(folder, "checkout")), expectedInOstree(unlabelled));
   });

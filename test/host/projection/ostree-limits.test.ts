@@ -52,7 +52,7 @@ test("what ostree can't hold is left out, or refuses the projection", { timeout:
     });
 
     await t.test("a name that is not UTF-8 refuses the projection; the image store keeps the image", async () => {
-      const objects = readdirSync(join(repository, "objects"), { recursive: true });
+      const objects = objectNames(repository);
       const refs = await runProgram("ostree", [`--repo=${repository}`, "refs"]);
       await bootable(layout, "bytes", [
         directory("usr"),
@@ -62,7 +62,7 @@ test("what ostree can't hold is left out, or refuses the projection", { timeout:
       const ended = await tryOnehold(sysroot, ["image", "pull", `oci:${layout.folder}:bytes`]);
       assert.equal(ended.status, 1);
       assert.match(ended.stderr, /\/usr\/caf\\xe9 has a name that is not UTF-8/);
-      assert.deepEqual(readdirSync(join(repository, "objects"), { recursive: true }).toSorted(), objects.toSorted());
+      assert.deepEqual(objectNames(repository), objects);
       assert.equal(await runProgram("ostree", [`--repo=${repository}`, "refs"]), refs);
       const images = await onehold<ListedImageReport[]>(sysroot, ["image", "list"]);
       const image = images.find((each) => each.image?.endsWith(":bytes"));
@@ -106,3 +106,7 @@ test("what ostree can't hold is left out, or refuses the projection", { timeout:
     });
   });
 });
+
+function objectNames(repository: string): string[] {
+  return readdirSync(join(repository, "objects"), { recursive: true, encoding: "utf8" }).toSorted();
+}
