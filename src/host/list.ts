@@ -1,9 +1,10 @@
 import { formatBytes } from "#base/amounts.ts";
 import type { Digest } from "#base/digest.ts";
+import { OneholdError } from "#base/errors.ts";
 import { parseConfig } from "#formats/oci.ts";
 import { isHostImage } from "#image/host-image.ts";
 import { type ImageRecord, readConfig } from "#stores/containers-storage/images.ts";
-import { layerChain, listImages, openImageStore } from "#stores/containers-storage/store.ts";
+import { listImagesWithLayers, openImageStore } from "#stores/containers-storage/store.ts";
 import { listOstreeImages, type OstreeImage } from "#stores/ostree/images.ts";
 import { openRepository, repositoryExists } from "#stores/ostree/repository.ts";
 import { readNote } from "./records.ts";
@@ -59,14 +60,25 @@ export function listHostImages(sysroot: Sysroot, type: ImageType): ListedImage[]
   const images: ListedImage[] = [];
   if (imageStoreExists(sysroot)) {
     const store = openImageStore(sysroot.imageStore);
-    for (const image of listImages(store)) {
-      const size = layerChain(store, image).reduce((sum, layer) => sum + (layer.diffSize ?? 0), 0);
-      images.push(describe(image.digest, image, size, isHostImage(parseConfig(readConfig(image)).labels)));
+    for (const { image, layers } of listImagesWithLayers(store)) {
+      const size = layers.reduce((sum, layer) => sum + (layer.diffSize ?? 0), 0);
+      const labelled = isLabelledHost(image);
+      if (labelled !== undefined) images.push(describe(image.digest, image, size, labelled));
     }
   }
   const seen = new Set(images.map((image) => image.digest));
   for (const digest of ostree.keys()) if (!seen.has(digest)) images.push(describe(digest, undefined, null, true));
   return images.filter((image) => type === "all" || image.type === type);
+}
+
+/** `undefined`: the image was removed since it was listed. */
+function isLabelledHost(image: ImageRecord): boolean | undefined {
+  try {
+    return isHostImage(parseConfig(readConfig(image)).labels);
+  } catch (error) {
+    if (error instanceof OneholdError && error.code === "not-found") return undefined;
+    throw error;
+  }
 }
 
 function notesOn(sysroot: Sysroot, digest: Digest, projected: boolean): string[] {

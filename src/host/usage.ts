@@ -5,13 +5,7 @@ import { fileSystemOf } from "#linux/file-system.ts";
 import { addFile, contentBelow, type ContentOnDisk, DeviceMap } from "#sharing/extents-of-files.ts";
 import { DeviceRanges } from "#sharing/ranges.ts";
 import { unreferencedLayers } from "#stores/containers-storage/unreferenced-layers.ts";
-import {
-  type ImageStore,
-  layerChain,
-  listImages,
-  listLayers,
-  openImageStore,
-} from "#stores/containers-storage/store.ts";
+import { type ImageStore, listImagesWithLayers, listLayers, openImageStore } from "#stores/containers-storage/store.ts";
 import { listOstreeImages } from "#stores/ostree/images.ts";
 import { fileObjectsOf } from "#stores/ostree/reachable.ts";
 import { objectFile, openRepository, repositoryExists, type Repository } from "#stores/ostree/repository.ts";
@@ -156,9 +150,9 @@ function measureImages(
 }
 
 function imagesOf({ store, byId }: MeasuredLayers) {
-  return listImages(store).map((image) => ({
+  return listImagesWithLayers(store).map(({ image, layers }) => ({
     image,
-    own: union(layerChain(store, image).map((layer) => byId.get(layer.id)?.ranges ?? new DeviceRanges())),
+    own: union(layers.map((layer) => byId.get(layer.id)?.ranges ?? new DeviceRanges())),
   }));
 }
 

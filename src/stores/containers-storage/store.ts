@@ -36,12 +36,19 @@ export function contentsOf(store: ImageStore): StoreContents {
 
 /** Complete images: those that can be read, mounted and imported. Its own first, then those of additional stores. */
 export function listImages(store: ImageStore): ImageRecord[] {
+  return listImagesWithLayers(store).map(({ image }) => image);
+}
+
+/** The same, each with its layers, base first, as both stood together: podman may remove either at any time. */
+export function listImagesWithLayers(store: ImageStore): { image: ImageRecord; layers: LayerRecord[] }[] {
   const contents = withAdditional(store).map(contentsOf);
   return contents
     .flatMap((each) => each.images)
-    .flatMap((state) =>
-      state.state === "complete" && chainState(contents, state.image).state === "complete" ? [state.image] : [],
-    );
+    .flatMap((state) => {
+      if (state.state !== "complete") return [];
+      const chain = chainState(contents, state.image);
+      return chain.state === "complete" ? [{ image: state.image, layers: chain.layers }] : [];
+    });
 }
 
 /** Records of this store that a reader must not use: half pulled, or damaged. */
