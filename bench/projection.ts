@@ -135,7 +135,7 @@ async function measureTarWay(folder: string, store: string, name: string): Promi
 mkdir "$1/tar-way" && cd "$1/tar-way" && ostree --repo=repo init --mode=bare
 skopeo --insecure-policy copy --quiet "containers-storage:[overlay@$2+$1/tar-way/run]$3" dir:image
 for layer in $(sed 's/},{/}\\n{/g' image/manifest.json | sed -n '/layer/s/.*"digest":"sha256:\\([0-9a-f]*\\)".*/\\1/p'); do
-  ostree --repo=repo commit --branch="$layer" --tree="tar=image/$layer" --tar-autocreate-parents >/dev/null || echo "ostree refuses $layer" >&2
+  ostree --repo=repo commit --branch="layer-$layer" --tree="tar=image/$layer" --tar-autocreate-parents >/dev/null || echo "ostree refuses $layer" >&2
 done`;
   try {
     return await timed("unshare", [

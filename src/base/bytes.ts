@@ -11,6 +11,7 @@ export function byteString(bytes: Buffer | Uint8Array): ByteString {
 
 /** From text of our own source code or of JSON, encoded as UTF-8. */
 export function byteStringOfText(text: string): ByteString {
+  if (ascii.test(text)) return text as ByteString;
   return Buffer.from(text, "utf8").toString("latin1") as ByteString;
 }
 
@@ -18,6 +19,8 @@ export function bytesOf(string: ByteString): Buffer {
   return Buffer.from(string, "latin1");
 }
 
+// oxlint-disable-next-line no-control-regex -- ASCII begins with control characters
+const ascii = /^[\u0000-\u007f]*$/;
 const utf8 = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
 // oxlint-disable-next-line no-control-regex -- the point is to find them
 const unprintable = /[\u0000-\u001f\u007f-\u009f\\]/g;

@@ -1,4 +1,3 @@
-import * as v from "valibot";
 import { type ByteString, byteString, byteStringOfText, displayBytes } from "#base/bytes.ts";
 import { messageOf, OneholdError } from "#base/errors.ts";
 import type { TarEntry } from "./tar.ts";
@@ -25,16 +24,19 @@ const maxLine = 16 << 20;
 
 const newline = 0x0a;
 
-const lineSchema = v.variant("type", [
-  v.object({
-    type: v.literal(1),
-    name: v.optional(v.string()),
-    name_raw: v.optional(v.string()),
-    size: v.optional(v.pipe(v.number(), v.safeInteger(), v.minValue(0)), 0),
-    payload: v.nullish(v.string()),
-  }),
-  v.object({ type: v.literal(2), payload: v.nullish(v.string()) }),
-]);
+/** How Go writes the lines of segments, which hold nearly all bytes of the file: no need to take those for JSON. */
+const segmentStart = '{"type":2,"payload":"';
+const segmentEnd = /^","position":\d{1,16}\}$/;
+const quote = 0x22;
+
+/** A line of JSON as it may be, before it is known that it is. */
+interface Line {
+  readonly type?: unknown;
+  readonly name?: unknown;
+  readonly name_raw?: unknown;
+  readonly size?: unknown;
+  readonly payload?: unknown;
+}
 
 /** Parses the lines of a tar-split file (uncompressed), which arrive in chunks of any size. */
 export class TarSplitParser {
@@ -78,29 +80,42 @@ export class TarSplitParser {
   }
 
   #parse(bytes: Buffer): TarSplitRecord {
-    const line = v.safeParse(lineSchema, this.#parseJson(bytes));
-    if (!line.success) throw this.#corrupt(`is not a tar-split entry: ${line.issues[0].message}`);
-    const { output } = line;
-    if (output.type === 2) return { type: "segment", bytes: this.#decode(output.payload ?? "") };
-    return {
-      type: "file",
-      name: this.#nameOf(output),
-      size: output.size,
-      crc64: output.size === 0 ? undefined : this.#checksumOf(output.payload ?? ""),
-    };
+    const segment = payloadOfSegment(bytes);
+    if (segment !== undefined) return { type: "segment", bytes: this.#decode(segment) };
+    const line = this.#parseJson(bytes);
+    const payload = this.#text(line.payload, "payload");
+    if (line.type === 2) return { type: "segment", bytes: this.#decode(payload) };
+    if (line.type !== 1) throw this.#corrupt("is not a tar-split entry: its type is neither 1 nor 2");
+    const size = this.#sizeOf(line.size);
+    return { type: "file", name: this.#nameOf(line), size, crc64: size === 0 ? undefined : this.#checksumOf(payload) };
   }
 
-  #parseJson(bytes: Buffer): unknown {
+  #parseJson(bytes: Buffer): Line {
+    let value: unknown;
     try {
-      return JSON.parse(bytes.toString("utf8"));
+      value = JSON.parse(bytes.toString("utf8"));
     } catch (cause) {
       throw this.#corrupt(`is not JSON: ${messageOf(cause)}`);
     }
+    if (typeof value === "object" && value !== null) return value;
+    throw this.#corrupt("is not a tar-split entry: it is no object");
   }
 
-  #nameOf({ name, name_raw: raw }: { name?: string | undefined; name_raw?: string | undefined }): ByteString {
-    if (raw !== undefined && raw !== "") return byteString(this.#decode(raw));
-    return byteStringOfText(name ?? "");
+  #text(value: unknown, key: string): string {
+    if (value === undefined || value === null) return "";
+    if (typeof value === "string") return value;
+    throw this.#corrupt(`is not a tar-split entry: its ${key} is no text`);
+  }
+
+  #sizeOf(value: unknown): number {
+    if (value === undefined) return 0;
+    if (typeof value === "number" && Number.isSafeInteger(value) && value >= 0) return value;
+    throw this.#corrupt("is not a tar-split entry: its size is no number of bytes");
+  }
+
+  #nameOf(line: Line): ByteString {
+    const raw = this.#text(line.name_raw, "name_raw");
+    return raw === "" ? byteStringOfText(this.#text(line.name, "name")) : byteString(this.#decode(raw));
   }
 
   #checksumOf(payload: string): Buffer {
@@ -123,6 +138,13 @@ export class TarSplitParser {
   }
 }
 
+function payloadOfSegment(bytes: Buffer): string | undefined {
+  if (bytes.toString("latin1", 0, segmentStart.length) !== segmentStart) return undefined;
+  const end = bytes.indexOf(quote, segmentStart.length);
+  if (end < 0 || !segmentEnd.test(bytes.toString("latin1", end, end + 64))) return undefined;
+  return bytes.toString("latin1", segmentStart.length, end);
+}
+
 /**
  * Reads the members' headers out of the segments of a tar-split file: feed it all records in order. It
  * demands that headers and records agree, so that no file gets the metadata of another.
@@ -142,13 +164,13 @@ export class TarHeaderReader {
       const name = this.#headers.take()?.entry.name ?? ("" as ByteString);
       throw new OneholdError("corrupt", `a tar-split file has no entry for the tar header of "${displayBytes(name)}"`);
     }
-    const what = `the entry "${displayBytes(record.name)}" of a tar-split file`;
+    const what = () => `the entry "${displayBytes(record.name)}" of a tar-split file`;
     const member = this.#headers.take();
-    if (member === undefined) throw new OneholdError("corrupt", `${what} has no tar header`);
+    if (member === undefined) throw new OneholdError("corrupt", `${what()} has no tar header`);
     const { entry, statedSize } = member;
     if (entry.name !== record.name || statedSize !== record.size) {
       const header = `"${displayBytes(entry.name)}" of ${statedSize} bytes`;
-      throw new OneholdError("corrupt", `${what}, ${record.size} bytes, has the tar header of ${header}`);
+      throw new OneholdError("corrupt", `${what()}, ${record.size} bytes, has the tar header of ${header}`);
     }
     return member.isGlobalHeader ? undefined : entry;
   }

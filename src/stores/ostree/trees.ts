@@ -37,6 +37,8 @@ export class TreeSerializer {
   readonly #makeWhiteout: () => Checksum;
   #whiteout: Checksum | undefined;
   readonly #dirmetas = new Map<FileMetadata, Checksum>();
+  /** Merging keeps what an upper layer does not touch, so most of a merged tree has been serialised with its layers. */
+  readonly #done = new Map<DirectoryNode, DirectoryObjects>();
 
   constructor(objects: ObjectsOfNodes, put: PutMetadata, makeWhiteout: () => Checksum) {
     this.#objects = objects;
@@ -45,6 +47,12 @@ export class TreeSerializer {
   }
 
   serialize(node: DirectoryNode): DirectoryObjects {
+    const done = this.#done.get(node) ?? this.#serialize(node);
+    this.#done.set(node, done);
+    return done;
+  }
+
+  #serialize(node: DirectoryNode): DirectoryObjects {
     const files: { name: ByteString; checksum: Checksum }[] = [];
     const directories: { name: ByteString; tree: Checksum; metadata: Checksum }[] = [];
     for (const [name, child] of node.children) {
