@@ -103,7 +103,8 @@ function titleOf(task: Task): string {
 
 function beginning(task: Task): string {
   if (task.kind === "steps") return `${titleOf(task)}: ${stepText(task)}`;
-  const parts = task.parts.length > 0 ? [formatCount(task.parts.length, nounOf(task.parts[0]?.part ?? "part"))] : [];
+  const count = task.stepsTotal || task.parts.length;
+  const parts = task.parts.length > 0 ? [formatCount(count, nounOf(task.parts[0]?.part ?? "part"))] : [];
   const total = task.bytesTotal > 0 ? [`${task.estimated ? "about " : ""}${formatBytes(task.bytesTotal)}`] : [];
   const cached = task.bytesCached > 0 ? [`${formatBytes(task.bytesCached)} of it cached`] : [];
   return `${titleOf(task)}${parts.length + total.length > 0 ? ": " : ""}${[...parts, ...total, ...cached].join(", ")}`;

@@ -98,6 +98,7 @@ export function trackPull({ id, blobs: announced, stored, estimated }: PullTrack
     event() {
       const announcedTotal = sum(blobs, "total");
       const cached = blobs.filter(({ state }) => state === "cached");
+      const layers = blobs.filter(({ kind }) => kind === "layer");
       const counted = Math.max(sum(blobs, "bytes"), sum(cached, "total") + inAll);
       shown = Math.max(shown, announcedTotal === 0 ? counted : Math.min(counted, announcedTotal));
       return {
@@ -108,9 +109,9 @@ export function trackPull({ id, blobs: announced, stored, estimated }: PullTrack
         bytes: shown,
         bytesCached: sum(cached, "total"),
         bytesTotal: announcedTotal === 0 && !finished ? 0 : Math.max(announcedTotal, shown),
-        steps: blobs.filter(isDone).length,
-        stepsCached: cached.length,
-        stepsTotal: blobs.length,
+        steps: layers.filter(isDone).length,
+        stepsCached: layers.filter(({ state }) => state === "cached").length,
+        stepsTotal: layers.length,
         parts: blobs.map(partOf),
         estimated,
       };
