@@ -35,9 +35,9 @@ export interface InspectOptions {
 }
 
 /**
- * Asks the source for the manifest and fetches nothing else; needs no mount namespace. Undefined where
- * skopeo is not installed, which alone can do it, and for a list of manifests in an archive. Throws "pull-failed" (no such image, no access, no answer, no image for
- * this platform), "corrupt", "interrupted".
+ * Asks the source for the manifest and fetches nothing else; needs no mount namespace. Undefined where skopeo is
+ * not installed, which alone can do it, and for a list of manifests in an archive. Throws "pull-failed" (no such
+ * image, no access, no answer, no image for this platform), "corrupt", "interrupted".
  */
 export async function inspectRemote(
   reference: ImageReference,
@@ -54,7 +54,7 @@ export async function inspectRemote(
   return remoteManifest(reference, chosen, digestOf(bytes));
 }
 
-/** The program's words for root's own store. Its additional stores don't count: what is copied must be whole there. */
+/** skopeo's name of root's own store. Its additional stores don't count: what is copied must be whole there. */
 const defaultStoreSpecifier = "[overlay@/var/lib/containers/storage+/run/containers/storage]";
 
 /** How skopeo names the place to take the image from. */

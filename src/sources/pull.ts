@@ -49,8 +49,8 @@ export interface PullResult {
 
 /**
  * Brings an image into the image store. Must run in a private mount namespace, one pull at a time. Nothing is
- * synced to the disk. Throws "pull-failed" (podman's words and a hint), "no-space", "corrupt", "program-missing", "interrupted";
- * layers that were complete by then stay in the store.
+ * synced to the disk. Throws "pull-failed" (podman's words and a hint), "no-space", "corrupt", "program-missing",
+ * "interrupted"; layers that were complete by then stay in the store.
  */
 export async function pullImage(request: PullRequest): Promise<PullResult> {
   const { reference, signal } = request;

@@ -1,14 +1,16 @@
 import assert from "node:assert/strict";
+import { rmSync } from "node:fs";
 import { join } from "node:path";
 import { after, describe, test } from "node:test";
 import { parseDigest } from "#base/digest.ts";
 import { addImage, addLayer, makeOciLayout } from "#fixtures/oci-layout.ts";
+import { runProgram } from "#fixtures/programs.ts";
 import { makeRegistry } from "#fixtures/registry.ts";
 import { makeRegistryProxy } from "#fixtures/registry-proxy.ts";
 import { file, hardlink } from "#fixtures/tar-writer.ts";
 import { makeTemporaryFolder } from "#fixtures/temporary-folders.ts";
 import { makeTestImages } from "./images.ts";
-import { combinations, makeProgramsFolder } from "./programs-folder.ts";
+import { combinations, makeProgramsFolder, releases } from "./programs-folder.ts";
 import { makeConfiguration, makeStoreFolder, pullOnce } from "./pull-session.ts";
 
 const images = await makeTestImages();
@@ -119,6 +121,21 @@ for (const { source, release } of combinations) {
       assert.match(error?.hint ?? "", /etc\/containers\/policy\.json/);
       assert.deepEqual(proxy.blobsFetched(), []);
     });
+  });
+}
+
+for (const release of releases) {
+  test(`a store that podman knows under another path, ${release}`, async () => {
+    await using programs = await makeProgramsFolder({ release });
+    await using store = await makeStoreFolder();
+    const options = ["--root", store.storage, "--runroot", join(store.path, "r"), "--storage-driver", "overlay"];
+    await runProgram(join(programs.path, "podman"), [...options, "images"]);
+    const pull = { programs, store, tlsVerify: false, reference: `${registry.address}/os:1` };
+    const { error } = await pullOnce(pull);
+    assert.match(error?.message ?? "", /under another path/);
+    assert.match(error?.hint ?? "", /bolt_state\.db/);
+    for (const database of ["libpod/bolt_state.db", "db.sql"]) rmSync(join(store.storage, database), { force: true });
+    assert.equal((await pullOnce(pull)).error, undefined);
   });
 }
 

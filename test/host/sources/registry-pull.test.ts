@@ -7,7 +7,7 @@ import { runProgram } from "#fixtures/programs.ts";
 import { makeRegistry } from "#fixtures/registry.ts";
 import { makeRegistryProxy } from "#fixtures/registry-proxy.ts";
 import { makeTestImages } from "./images.ts";
-import { makeProgramsFolder, releases } from "./programs-folder.ts";
+import { combinations, makeProgramsFolder, releases } from "./programs-folder.ts";
 import { makeStoreFolder, pullOnce, type StoreFolder } from "./pull-session.ts";
 
 const images = await makeTestImages();
@@ -130,27 +130,6 @@ for (const release of releases) {
       );
     });
 
-    test("takes the image for this machine out of a list", async () => {
-      await using programs = await makeProgramsFolder({ release });
-      await using store = await makeStoreFolder();
-      const byTag = await pullOnce({ programs, store, reference: `${registry.address}/list:1`, tlsVerify: false });
-      assert.equal(byTag.result?.imageId, hexOf(images.first.configDigest));
-      const byDigest = await pullOnce({
-        programs,
-        store,
-        reference: `${registry.address}/list@${images.listDigest}`,
-        tlsVerify: false,
-      });
-      assert.deepEqual([byDigest.error, byDigest.result?.imageId], [undefined, hexOf(images.first.configDigest)]);
-      const foreign = await pullOnce({
-        programs,
-        store,
-        reference: `${registry.address}/foreign-list:1`,
-        tlsVerify: false,
-      });
-      assert.match(foreign.error?.message ?? "", /architecture/);
-    });
-
     test("pulls one image after the other", async () => {
       await using programs = await makeProgramsFolder({ release });
       await using store = await makeStoreFolder();
@@ -171,6 +150,20 @@ for (const release of releases) {
       assert.equal(session.error, undefined);
       assert.deepEqual(readdirSync(join(store.path, "sysroot")), ["storage"]);
     });
+  });
+}
+
+for (const { source, release } of combinations) {
+  test(`the image for this machine out of a list, with ${source}, ${release}`, async () => {
+    await using programs = await makeProgramsFolder({ release });
+    await using store = await makeStoreFolder();
+    const pull = { programs, store, source, tlsVerify: false };
+    for (const name of ["list:1", `list@${images.listDigest}`]) {
+      const session = await pullOnce({ ...pull, reference: `${registry.address}/${name}` });
+      assert.deepEqual([session.error, session.result?.imageId], [undefined, hexOf(images.first.configDigest)], name);
+    }
+    const foreign = await pullOnce({ ...pull, reference: `${registry.address}/foreign-list:1` });
+    assert.match(foreign.error?.message ?? "", /architecture/);
   });
 }
 

@@ -64,6 +64,18 @@ for (const release of releases) {
         }
       });
 
+      test("a list of images for several machines", async () => {
+        await using folder = await makeTemporaryFolder("files");
+        const oci = join(folder.path, "oci");
+        cpSync(images.layout.folder, oci, { recursive: true });
+        await using programs = await makeProgramsFolder({ release });
+        await using store = await makeStoreFolder();
+        const session = await pullOnce({ programs, store, source, reference: `oci:${oci}:list:1` });
+        if (isUnnameable(source, release, oci)) return assert.match(session.error?.message ?? "", /lowercase/);
+        assert.deepEqual([session.error, session.result?.imageId], [undefined, hexOf(images.first.configDigest)]);
+        assert.equal(session.events.at(-1)?.event.parts.length, 3);
+      });
+
       test("what is not there is named", async () => {
         await using programs = await makeProgramsFolder({ release });
         await using store = await makeStoreFolder();
