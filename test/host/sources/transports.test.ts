@@ -71,7 +71,10 @@ for (const release of releases) {
         await using programs = await makeProgramsFolder({ release });
         await using store = await makeStoreFolder();
         const session = await pullOnce({ programs, store, source, reference: `oci:${oci}:list:1` });
-        if (isUnnameable(source, release, oci)) return assert.match(session.error?.message ?? "", /lowercase/);
+        if (source === "podman" && release === "installed" && /[A-Z]/.test(oci)) {
+          assert.match(session.error?.message ?? "", /lowercase/);
+          return;
+        }
         assert.deepEqual([session.error, session.result?.imageId], [undefined, hexOf(images.first.configDigest)]);
         assert.equal(session.events.at(-1)?.event.parts.length, 3);
       });
