@@ -1,5 +1,4 @@
-import { hexOf } from "#base/digest.ts";
-import { parseManifest } from "#formats/oci.ts";
+import { createHash } from "node:crypto";
 import { storedName } from "#image/reference.ts";
 import { run } from "#linux/child.ts";
 import { inWordsOf } from "./failure.ts";
@@ -17,8 +16,9 @@ export async function copyWithSkopeo(pull: PreparedPull): Promise<string> {
   const destination = `containers-storage:${aliasSpecifier}${storedName(reference)}`;
   const options = ["--quiet", ...exact, ...tls];
   await skopeo(pull, ["--tmpdir", temporary, "copy", ...options, sourceArgument(reference), destination]);
-  const manifest = parseManifest(await skopeo(pull, ["inspect", "--raw", destination]));
-  return hexOf(manifest.config.digest);
+  // An image's ID is the digest of its config.
+  const config = await skopeo(pull, ["inspect", "--config", "--raw", destination]);
+  return createHash("sha256").update(config).digest("hex");
 }
 
 async function skopeo({ reference, surroundings, signal }: PreparedPull, args: readonly string[]): Promise<Buffer> {

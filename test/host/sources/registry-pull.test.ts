@@ -153,7 +153,7 @@ for (const release of releases) {
   });
 }
 
-for (const { source, release } of combinations) {
+for (const { source, release } of [...combinations, { source: "skopeo", release: "modern" } as const]) {
   test(`the image for this machine out of a list, with ${source}, ${release}`, async () => {
     await using programs = await makeProgramsFolder({ release });
     await using store = await makeStoreFolder();
