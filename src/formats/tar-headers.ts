@@ -1,8 +1,9 @@
 import { type ByteString, displayBytes } from "#base/bytes.ts";
 import { OneholdError } from "#base/errors.ts";
 import { blockSize, type HeaderBlock, isZeroBlock, paddingOf, parseHeaderBlock } from "./tar.ts";
-import { completeMember, type ExtendedHeaders, globalHeaderMember, type TarMember, XattrSets } from "./tar-member.ts";
+import { completeMember, type ExtendedHeaders, globalHeaderMember, type TarMember } from "./tar-member.ts";
 import { parsePaxRecords } from "./tar-pax.ts";
+import { XattrSets } from "./tar-xattrs.ts";
 
 /** Bytes. Go's archive/tar refuses larger extended headers (PAX records, long names), so no image has them. */
 const maxExtendedHeader = 1 << 20;

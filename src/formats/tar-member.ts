@@ -1,8 +1,9 @@
 import { type ByteString, displayBytes } from "#base/bytes.ts";
 import { OneholdError } from "#base/errors.ts";
 import { type HeaderBlock, hasContent, type TarEntry, type TarEntryType } from "./tar.ts";
-import { type PaxRecords, type PaxSparse, paxNumber, paxSparse, paxText, paxTime, paxXattrs } from "./tar-pax.ts";
-import { noXattrs, type Xattr } from "./xattrs.ts";
+import { type PaxRecords, type PaxSparse, paxNumber, paxSparse, paxText, paxTime } from "./tar-pax.ts";
+import type { XattrSets } from "./tar-xattrs.ts";
+import { noXattrs } from "./xattrs.ts";
 
 /** A member of a tar, its headers complete. In the tar its content is next. */
 export interface TarMember {
@@ -49,7 +50,7 @@ export function completeMember(header: HeaderBlock, extended: ExtendedHeaders, x
     linkName: extended.longLink || (paxText(pax, "linkpath") ?? header.linkName),
     devMajor: unsigned32(header.devMajor, name, "device number"),
     devMinor: unsigned32(header.devMinor, name, "device number"),
-    xattrs: xattrSets.share(paxXattrs(pax)),
+    xattrs: xattrSets.of(pax),
     sparse: sparse !== undefined,
   };
   return { entry, statedSize, contentLength, isGlobalHeader: false };
@@ -73,26 +74,6 @@ export function globalHeaderMember(header: HeaderBlock, records: PaxRecords): Ta
   };
   return { entry, statedSize: 0, contentLength: 0, isGlobalHeader: true };
 }
-
-/** The many files of an image that have the same extended attributes share one list. */
-export class XattrSets {
-  readonly #sets = new Map<string, readonly Xattr[]>();
-
-  share(xattrs: readonly Xattr[]): readonly Xattr[] {
-    if (xattrs.length === 0) return noXattrs;
-    const length = xattrs.reduce((sum, { name, value }) => sum + name.length + value.length, 0);
-    if (length > largestShared) return xattrs;
-    const key = xattrs.map(({ name, value }) => `${name}=${value.length}=${value.toString("latin1")}`).join("\0");
-    const known = this.#sets.get(key);
-    if (known !== undefined) return known;
-    if (this.#sets.size < mostShared) this.#sets.set(key, xattrs);
-    return xattrs;
-  }
-}
-
-/** Bytes. With `mostShared` it bounds what a hostile tar can make us keep: 8 MiB. */
-const largestShared = 4096;
-const mostShared = 2048;
 
 const noRecords: PaxRecords = new Map();
 

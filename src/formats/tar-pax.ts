@@ -1,7 +1,6 @@
 import { type ByteString, displayBytes } from "#base/bytes.ts";
 import { OneholdError } from "#base/errors.ts";
 import type { TarEntry } from "./tar.ts";
-import { noXattrs, type Xattr } from "./xattrs.ts";
 
 /** The records of a PAX extended header: text that overrides fields of the next header block. */
 export type PaxRecords = ReadonlyMap<string, ByteString>;
@@ -29,8 +28,9 @@ export function parsePaxRecords(payload: Buffer): PaxRecords {
     if (length < 5 || end > text.length || text[end - 1] !== "\n" || equals < 0 || equals >= end) {
       throw corrupt(`has a record of the wrong form at byte ${start} of ${text.length}`);
     }
-    const key = text.slice(space + 1, equals);
-    const value = text.slice(equals + 1, end - 1) as ByteString;
+    // Not slices of `text`: a name would keep all of it alive, which may be 1 MiB.
+    const key = payload.toString("latin1", space + 1, equals);
+    const value = payload.toString("latin1", equals + 1, end - 1) as ByteString;
     if (key === "" || (textKeys.has(key) ? value : key).includes("\0")) {
       throw corrupt(`has a bad record ${displayBytes(key as ByteString)}`);
     }
@@ -68,26 +68,6 @@ export function paxTime(records: PaxRecords, key: string): TarEntry["mtime"] | u
   const nanoseconds = Number((parts?.[2] ?? "").slice(0, 9).padEnd(9, "0"));
   if (!value.startsWith("-") || nanoseconds === 0) return { seconds, nanoseconds };
   return { seconds: seconds - 1, nanoseconds: 1_000_000_000 - nanoseconds };
-}
-
-const xattrPrefix = "SCHILY.xattr.";
-
-/** The extended attributes, by ascending name; values may be empty. */
-export function paxXattrs(records: PaxRecords): readonly Xattr[] {
-  const names: ByteString[] = [];
-  for (const key of records.keys()) {
-    if (key.startsWith(xattrPrefix) && key.length > xattrPrefix.length)
-      names.push(key.slice(xattrPrefix.length) as ByteString);
-  }
-  if (names.length === 0) return noXattrs;
-  return Object.freeze(names.toSorted().map((name) => xattr(name, records.get(xattrPrefix + name) ?? "")));
-}
-
-/** With memory of its own, so that a message to a worker carries this value and not a whole buffer pool. */
-function xattr(name: ByteString, text: string): Xattr {
-  const value = Buffer.allocUnsafeSlow(text.length);
-  value.write(text, "latin1");
-  return Object.freeze({ name, value });
 }
 
 /** Tells a sparse file in any of GNU's PAX forms (0.0, 0.1, 1.0) from all others. */

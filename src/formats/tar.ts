@@ -60,7 +60,7 @@ export interface HeaderBlock {
 
 /** Whether the block is all zeros: two of them end a tar. */
 export function isZeroBlock(block: Buffer): boolean {
-  return block.equals(zeroBlock);
+  return block[0] === 0 && block.equals(zeroBlock);
 }
 
 const zeroBlock = Buffer.alloc(blockSize);
@@ -170,18 +170,29 @@ function base256(block: Buffer, offset: number, length: number, what: string): n
   return result;
 }
 
-/** The checksum counts its own field as spaces. Some old programs summed signed bytes. */
+/** The sum of all bytes, its own field counted as spaces. Some old programs summed signed bytes. */
 function hasRightSum(block: Buffer): boolean {
   const expected = number(block, 148, 8, "checksum");
-  let sum = 8 * 0x20;
-  let high = 0;
-  for (let position = 0; position < blockSize; position++) {
-    if (position === 148) position = 156;
-    const byte = block[position] ?? 0;
-    sum += byte;
-    high += byte >> 7;
+  const correction = 8 * 0x20 - sumOfBytes(block.subarray(148, 156));
+  const sum = sumOfBytes(block) + correction;
+  if (sum === expected) return true;
+  const high = block.reduce((count, byte, position) => count + (isOfChecksum(position) ? 0 : byte >> 7), 0);
+  return sum - high * 256 === expected;
+}
+
+function isOfChecksum(position: number): boolean {
+  return position >= 148 && position < 156;
+}
+
+/** Of up to 512 bytes, a multiple of four: two sums of 16 bits at once hold 128 times two bytes, just. */
+function sumOfBytes(bytes: Buffer): number {
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
+  let sums = 0;
+  for (let position = 0; position < bytes.length; position += 4) {
+    const word = view.getInt32(position, true);
+    sums += (word & 0x00ff00ff) + ((word >>> 8) & 0x00ff00ff);
   }
-  return sum === expected || sum - high * 256 === expected;
+  return (sums & 0xffff) + (sums >>> 16);
 }
 
 function corrupt(why: string): OneholdError {

@@ -124,7 +124,7 @@ test("one operation at a time; readers do not wait", { timeout: 120_000 }, async
     while (proxy.blobsFetched().length === 0) await setTimeout(20);
     const second = tryOnehold(sysroot, arguments_);
     const listed = await onehold<ListedImageReport[]>(sysroot, ["image", "list"]);
-    const state = await Promise.race([first.then(() => "ended"), "running"]);
+    const state = await Promise.race([first.then(() => "ended"), Promise.resolve("running")]);
     assert.deepEqual([listed, state], [[], "running"], "a reader sees what is there, at once");
     assert.equal((await first).status, 0, (await first).stderr);
     assert.equal((await second).status, 0, (await second).stderr);
