@@ -81,7 +81,7 @@ export function parseHeaderBlock(block: Buffer): HeaderBlock {
   if (!hasRightSum(block)) throw corrupt("has a wrong checksum");
   const header: HeaderBlock = {
     name: cString(block, 0, 100),
-    flag: block.toString("latin1", 156, 157),
+    flag: String.fromCharCode(block[156] ?? 0),
     mode: number(block, 100, 8, "mode"),
     uid: number(block, 108, 8, "owner"),
     gid: number(block, 116, 8, "group"),
@@ -104,6 +104,7 @@ export function parseHeaderBlock(block: Buffer): HeaderBlock {
 
 /** Schilling's tar has a shorter one, and times behind it. */
 function ustarPrefix(block: Buffer): ByteString {
+  if (block[345] === 0) return "" as ByteString;
   const isStar = block.toString("latin1", 508, 512) === "tar\0";
   return cString(block, 345, isStar ? 131 : 155);
 }
@@ -132,6 +133,7 @@ function isTime(block: Buffer, offset: number): boolean {
 
 /** The bytes up to the first NUL. */
 function cString(block: Buffer, offset: number, length: number): ByteString {
+  if (block[offset] === 0) return "" as ByteString;
   const end = block.indexOf(0, offset);
   return block.toString("latin1", offset, end < 0 ? offset + length : Math.min(end, offset + length)) as ByteString;
 }
