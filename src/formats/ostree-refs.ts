@@ -25,10 +25,15 @@ export function unescapeRef(ref: string): string {
   });
 }
 
-/** Whether libostree accepts it as the name of a ref (without `remote:`): segments of `[-._\w]`, not led by `-` or `.`. */
+/**
+ * Whether libostree accepts it as the name of a ref (without `remote:`): segments of letters, digits, `_`, `-`
+ * and `.`, not led by the last two. That it also lets a newline end the name is a slip that we don't share.
+ */
 export function isValidRefName(name: string): boolean {
-  return /^[\w][-.\w]*(?:\/[\w][-.\w]*)*$/.test(name);
+  return refName.test(name);
 }
+
+const refName = /^[\p{L}\p{N}_][-.\p{L}\p{N}_]*(?:\/[\p{L}\p{N}_][-.\p{L}\p{N}_]*)*$/u;
 
 function codePoint(character: string): number {
   return character.codePointAt(0) ?? 0;

@@ -53,8 +53,8 @@ test("refs that nobody escaped", () => {
 });
 
 test("names of refs", () => {
-  for (const name of ["a", "ostree/1/1/0", "a-b/c.d/e_f", "_2F_", "0"]) assert.ok(isValidRefName(name), name);
-  for (const name of ["", "/a", "a/", "a//b", ".a", "-a", "a/.b", "a/..", "a:b", "a b", "a\n", "ü", "a\0"]) {
+  for (const name of ["a", "ostree/1/1/0", "a-b/c.d/e_f", "_2F_", "0", "ü"]) assert.ok(isValidRefName(name), name);
+  for (const name of ["", "/a", "a/", "a//b", ".a", "-a", "a/.b", "a/..", "a:b", "a b", "a\n", "a\0"]) {
     assert.ok(!isValidRefName(name), JSON.stringify(name));
   }
 });
