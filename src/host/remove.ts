@@ -1,6 +1,7 @@
 import type { Digest } from "#base/digest.ts";
 import { OneholdError } from "#base/errors.ts";
 import { parseManifest } from "#formats/oci.ts";
+import { parseReference, storedName } from "#image/reference.ts";
 import { removeImage, untag as untagStored } from "#stores/containers-storage/remove.ts";
 import { openImageStore } from "#stores/containers-storage/store.ts";
 import { layerRefs, listOstreeImages, type OstreeImage } from "#stores/ostree/images.ts";
@@ -56,7 +57,18 @@ function refuseRoots({ sysroot }: HostContext, { digest }: FoundImage, image: st
 async function untag({ sysroot }: HostContext, { stored, name, projected }: FoundImage): Promise<undefined> {
   if (name === undefined) return;
   if (stored !== undefined) await untagStored(openImageStore(sysroot.imageStore), stored, name);
-  if (projected !== undefined) deleteRef(openRepository(sysroot.ostreeRepo), imageRef(`docker://${name}`));
+  for (const reference of projected?.references ?? []) {
+    if (isNamed(reference, name)) deleteRef(openRepository(sysroot.ostreeRepo), imageRef(reference));
+  }
+}
+
+/** Whether a reference of ostree's, which says where the image came from, stands for that name in the image store. */
+function isNamed(reference: string, name: string): boolean {
+  try {
+    return storedName(parseReference(reference)) === name;
+  } catch {
+    return false; // Of a transport that is not ours.
+  }
 }
 
 /** The refs go first: a store that still has the image's layers is whole, a commit without a ref is not lost. */

@@ -14,7 +14,8 @@ export interface Pruned {
 export async function pruneRepository(repository: Repository, options: { signal?: AbortSignal } = {}): Promise<Pruned> {
   const { stdout } = await run("ostree", [`--repo=${repository.path}`, "prune", "--refs-only", "--depth=0"], {
     ...options,
-    env: { ...process.env, LC_ALL: "C" },
+    // In plain C the space before the unit, which is not ASCII, becomes a question mark.
+    env: { ...process.env, LC_ALL: "C.UTF-8" },
   });
   const text = stdout.toString("utf8");
   const objects = /^Deleted (\d+) objects?/m.exec(text)?.[1] ?? "0";

@@ -118,7 +118,12 @@ podman --root /run/bootc/storage --runroot /proc/self/fd/3 pull --quiet --tls-ve
       assert.match(pinned.stderr, /pinned/);
       await onehold(sysroot, ["image", "unpin", name]);
       await onehold(sysroot, ["image", "remove", name]);
-      await onehold(sysroot, ["image", "remove", `${registry.address}/small:2`]);
+      const removed = await onehold<{ ostree?: { objects: number; bytes: number } }>(sysroot, [
+        "image",
+        "remove",
+        `${registry.address}/small:2`,
+      ]);
+      assert.ok((removed.ostree?.objects ?? 0) > 5000 && (removed.ostree?.bytes ?? 0) > 100e6, JSON.stringify(removed));
       assert.equal(await runProgram("ostree", [`--repo=${repository}`, "refs"]), "");
       const left = readdirSync(join(repository, "objects"), { recursive: true, encoding: "utf8" }).filter((path) =>
         path.includes("."),
