@@ -78,7 +78,8 @@ export class LayerTreeBuilder {
           metadata: this.#metadataOf(entry, typeBits.file),
           size: entry.size,
           layer: this.#layer,
-          path: joinBytes(parent.path, name),
+          folder: parent.path,
+          name,
         } satisfies FileNode);
         return;
       case "symlink":

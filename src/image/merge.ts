@@ -18,7 +18,7 @@ export function overlay(lower: DirectoryNode, upper: DirectoryNode): DirectoryNo
   const children = new Map(lower.children);
   for (const name of upper.whiteouts) children.delete(name);
   for (const [name, node] of upper.children) children.set(name, overlayNode(children.get(name), node));
-  return directory(upper.metadata, children);
+  return directory(upper.implied ? lower.metadata : upper.metadata, children);
 }
 
 function overlayNode(lower: TreeNode | undefined, upper: TreeNode): TreeNode {

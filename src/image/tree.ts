@@ -1,4 +1,4 @@
-import type { ByteString } from "#base/bytes.ts";
+import { type ByteString, joinBytes } from "#base/bytes.ts";
 import type { FileMetadata } from "#formats/ostree-objects.ts";
 
 /**
@@ -18,6 +18,8 @@ export interface DirectoryNode {
   readonly whiteouts: ReadonlySet<ByteString>;
   /** Of a layer: nothing that the layers below have in this directory is left. */
   readonly opaque: boolean;
+  /** Of a layer: nothing in it says what the metadata is, so that a lower layer's directory keeps its own. */
+  readonly implied?: true;
 }
 
 export interface FileNode {
@@ -26,8 +28,14 @@ export interface FileNode {
   readonly size: number;
   /** Which layer's files hold the content: an index into the image's layers. */
   readonly layer: number;
-  /** Where in that layer's files: relative, no `.` or `..`, no symlink on the way. */
-  readonly path: ByteString;
+  /** Where in that layer's files: relative, no `.` or `..`, no symlink on the way. Apart, as most memory of an image goes into paths. */
+  readonly folder: ByteString;
+  readonly name: ByteString;
+}
+
+/** Of a file, in its layer's files. */
+export function pathOf({ folder, name }: FileNode): ByteString {
+  return joinBytes(folder, name);
 }
 
 export interface SymlinkNode {

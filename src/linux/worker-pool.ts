@@ -84,6 +84,8 @@ export class WorkerPool<Request, Reply> implements AsyncDisposable {
       workerData: this.#data,
       // Descriptors are closed by their owners; two threads may well share one.
       trackUnmanagedFds: false,
+      // A request leaves little behind, and each thread's share of memory counts.
+      resourceLimits: { maxYoungGenerationSizeMb: 8 },
     });
     const member: Member<Request, Reply> = { worker, job: undefined };
     worker.on("message", (answer: Answer<Reply>) => {

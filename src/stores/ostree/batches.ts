@@ -1,5 +1,6 @@
+import type { ByteString } from "#base/bytes.ts";
 import type { FileMetadata } from "#formats/ostree-objects.ts";
-import type { DirectoryNode, FileNode, SymlinkNode } from "#image/tree.ts";
+import { type DirectoryNode, type FileNode, pathOf, type SymlinkNode } from "#image/tree.ts";
 import type { FileBatch, FileToStore } from "./file-objects.ts";
 
 /** A batch and what its files are in the tree, in the same order. */
@@ -37,8 +38,8 @@ export function* batchFiles(
     const { metadata, expected } = detail(node);
     batch.files.push({
       ...(node.kind === "file"
-        ? { path: node.path, size: node.size }
-        : { path: "" as FileNode["path"], size: 0, target: node.target }),
+        ? { path: pathOf(node), size: node.size }
+        : { path: "" as ByteString, size: 0, target: node.target }),
       metadata: batch.indexOf(metadata),
       ...(expected === undefined ? {} : { expected }),
     });

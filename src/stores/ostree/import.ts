@@ -11,11 +11,19 @@ import { CommitWriter, type ImageDocuments } from "./commits.ts";
 import { storeEmptyFile } from "./file-objects.ts";
 import { FileStore, type FileStoreOptions } from "./file-store.ts";
 import { demandMinimumFree } from "./free-space.ts";
-import { collectNativeLayer } from "./native-layers.ts";
+import { collectNativeLayer, corruptNativeLayer, type NativeLayer } from "./native-layers.ts";
 import { applyPathRules, dropBuildLeftovers, type LeftOut } from "./path-rules.ts";
 import { blobRef, imageRef, pinRef, readRef, writeRef } from "./refs.ts";
 import { isWholeCommit, lockRepository, refuseUnsafeRepository, type Repository } from "./repository.ts";
-import { hasFileObject, makeStaging, publishStaged, readStaged, type Staging, stageMetadataObject } from "./staging.ts";
+import {
+  makeStaging,
+  publishStaged,
+  readStaged,
+  sizeOfFileObject,
+  stageDetachedMetadata,
+  stageMetadataObject,
+  type Staging,
+} from "./staging.ts";
 import { adoptObjects, type PutMetadata, type ReadMetadata, TreeSerializer, treeOfCommit } from "./trees.ts";
 
 /** A layer whose files lie unpacked on disk. */
@@ -154,7 +162,7 @@ class Importing {
     baseDigest: Digest,
   ): Imported {
     const base = nativeCommits.get(baseDigest) ?? readRef(this.#repository, blobRef(baseDigest));
-    if (base === undefined) throw new OneholdError("corrupt", "the image's first layer carries no ostree commit");
+    if (base === undefined) throw new Error("the first layer has no commit");
     const tree = layers.reduce((lower, layer) => overlay(lower, layer.ruled), this.#baseTree(base));
     const leftOut: LeftOut = { special: [], byRule: new Map() };
     for (const layer of layers) {
@@ -166,14 +174,8 @@ class Importing {
   }
 
   #baseTree(base: Checksum): DirectoryNode {
-    const tree = treeOfCommit(this.#readMetadata, base, this.files.objects);
-    for (const node of filesOf(tree)) {
-      const checksum = this.files.objects.get(node);
-      if (checksum === undefined || !hasFileObject(this.#repository, this.#staging, checksum)) {
-        throw new OneholdError("corrupt", `the image's ostree layers lack the file object ${checksum ?? "?"}`);
-      }
-    }
-    return tree;
+    const sizeOf = (checksum: Checksum) => sizeOfFileObject(this.#repository, this.#staging, checksum);
+    return treeOfCommit({ read: this.#readMetadata, sizeOf }, base, this.files.objects);
   }
 
   async #storeLayers(layers: readonly LayerToImport[], offset: number): Promise<LayerTree[]> {
@@ -202,11 +204,28 @@ class Importing {
         return found;
       };
       await this.files.store(batchFiles(native.files.keys(), this.files.environment(layer.files), detail));
-      const commit = i === 0 ? native.metadata.find((object) => object.type === "commit") : undefined;
-      const objects = () => this.#commits.objectSet([...native.files.values()].map((file) => file.expected));
-      commits.set(layer.digest, commit?.checksum ?? objects());
+      commits.set(layer.digest, i === 0 ? this.#storeBaseCommit(native) : this.#storeObjectSet(native));
     }
     return commits;
+  }
+
+  /** The first layer's ref is at the commit that the image is built on. */
+  #storeBaseCommit({ commits, detached }: NativeLayer): Checksum {
+    const [commit, ...others] = commits;
+    if (commit === undefined || others.length > 0) {
+      throw corruptNativeLayer(`the first layer has ${commits.length} commits, not one`);
+    }
+    const { checksum, bytes } = commit;
+    this.#put(checksum, "commit", bytes);
+    const beside = detached.get(checksum);
+    if (beside !== undefined) stageDetachedMetadata(this.#staging, checksum, beside);
+    return checksum;
+  }
+
+  /** A stray commit, its tree missing perhaps, would make every prune of the repository fail. */
+  #storeObjectSet({ commits, files }: NativeLayer): Checksum {
+    if (commits.length > 0) throw corruptNativeLayer("there is a commit in another layer than the first");
+    return this.#commits.objectSet([...files.values()].map((file) => file.expected));
   }
 
   #commitLayers(layers: readonly LayerTree[]): Map<Digest, Checksum> {

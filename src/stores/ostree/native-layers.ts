@@ -1,9 +1,9 @@
 import fs from "node:fs";
-import { byteStringOfText, bytesOf } from "#base/bytes.ts";
+import { byteStringOfText, bytesOf, displayBytes } from "#base/bytes.ts";
 import { OneholdError } from "#base/errors.ts";
 import { type Checksum, checksumOf, type FileMetadata } from "#formats/ostree-objects.ts";
 import { parseXattrs, type Xattr } from "#formats/xattrs.ts";
-import type { DirectoryNode, FileNode, SymlinkNode, TreeNode } from "#image/tree.ts";
+import { type DirectoryNode, type FileNode, pathOf, type SymlinkNode, type TreeNode } from "#image/tree.ts";
 import { openBeneath } from "#linux/beneath.ts";
 import { openDirectory } from "#linux/descriptor.ts";
 
@@ -16,8 +16,12 @@ import { openDirectory } from "#linux/descriptor.ts";
 export interface NativeLayer {
   /** File objects with the checksum that their names claim. */
   readonly files: Map<FileNode | SymlinkNode, { expected: Checksum; metadata: FileMetadata }>;
-  /** Commits, dirtrees and dirmetas, their bytes checked against their names. */
-  readonly metadata: { checksum: Checksum; type: "commit" | "dirtree" | "dirmeta"; bytes: Buffer }[];
+  /** Dirtrees and dirmetas, their bytes checked against their names. */
+  readonly metadata: { checksum: Checksum; type: "dirtree" | "dirmeta"; bytes: Buffer }[];
+  /** Commits, checked the same way. */
+  readonly commits: { checksum: Checksum; bytes: Buffer }[];
+  /** Metadata that commits have beside them (signatures, say), by commit; no checksum covers it. */
+  readonly detached: Map<Checksum, Buffer>;
 }
 
 /** As libostree refuses larger ones (tar import of ostree-ext: 10 MiB for metadata, 1 MiB for xattrs). */
@@ -32,7 +36,7 @@ const objectPattern = /^([0-9a-f]{62})\.(file|dirtree|dirmeta|commit|commitmeta|
 export function collectNativeLayer(tree: DirectoryNode, root: string): NativeLayer {
   using directory = openDirectory(root);
   const read = (node: TreeNode, limit: number) => readWhole(directory.fd, node, limit);
-  const layer: NativeLayer = { files: new Map(), metadata: [] };
+  const layer: NativeLayer = { files: new Map(), metadata: [], commits: [], detached: new Map() };
   const xattrsOf = new Map<Checksum, readonly Xattr[]>();
   const parsed = new Map<TreeNode, readonly Xattr[]>();
   const contents: [Checksum, FileNode | SymlinkNode][] = [];
@@ -46,10 +50,14 @@ export function collectNativeLayer(tree: DirectoryNode, root: string): NativeLay
         parsed.set(node, xattrs);
       }
       xattrsOf.set(checksum, xattrs);
+    } else if (type === "commitmeta") {
+      layer.detached.set(checksum, read(node, maxMetadata));
     } else if (type === "commit" || type === "dirtree" || type === "dirmeta") {
       const bytes = read(node, maxMetadata);
-      if (checksumOf(bytes) !== checksum) throw corrupt(`object ${checksum}.${type} does not have its checksum`);
-      layer.metadata.push({ checksum, type, bytes });
+      if (checksumOf(bytes) !== checksum)
+        throw corruptNativeLayer(`object ${checksum}.${type} does not have its checksum`);
+      if (type === "commit") layer.commits.push({ checksum, bytes });
+      else layer.metadata.push({ checksum, type, bytes });
     }
   }
   for (const [checksum, node] of contents) {
@@ -73,19 +81,22 @@ function* objectsIn(tree: DirectoryNode): Generator<{ checksum: Checksum; type: 
 }
 
 function readWhole(rootFd: number, node: TreeNode, limit: number): Buffer {
-  if (node.kind !== "file") throw corrupt("a metadata object is not a regular file");
-  if (node.size > limit) throw corrupt(`${node.path} is ${node.size} bytes, more than the ${limit} that ostree allows`);
-  using file = openBeneath(rootFd, bytesOf(node.path), fs.constants.O_RDONLY | fs.constants.O_NOFOLLOW);
+  if (node.kind !== "file") throw corruptNativeLayer("a metadata object is not a regular file");
+  const path = pathOf(node);
+  if (node.size > limit)
+    throw corruptNativeLayer(`${displayBytes(path)} is ${node.size} bytes, more than the ${limit} that ostree allows`);
+  using file = openBeneath(rootFd, bytesOf(path), fs.constants.O_RDONLY | fs.constants.O_NOFOLLOW);
   const bytes = Buffer.alloc(node.size);
   for (let done = 0; done < bytes.length; ) {
     const count = fs.readSync(file.fd, bytes, done, bytes.length - done, done);
-    if (count === 0) throw corrupt(`${node.path} is shorter than its tar says`);
+    if (count === 0) throw corruptNativeLayer(`${displayBytes(path)} is shorter than its tar says`);
     done += count;
   }
   return bytes;
 }
 
-function corrupt(why: string): OneholdError {
+/** For what the image itself has wrong, not the copy in the store. */
+export function corruptNativeLayer(why: string): OneholdError {
   return new OneholdError("corrupt", `the image's ostree layer is damaged: ${why}`, {
     hint: "Ask whoever publishes the image, or pull it again.",
   });

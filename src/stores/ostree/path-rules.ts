@@ -22,7 +22,10 @@ const kept = new Set([usr, variable]);
 /** Made at run time; empty ones in an image are leftovers of building it (ostree-ext drops them too). */
 const emptyFilesOfBuilds = new Set(["hostname", "resolv.conf"].map(name));
 
-const impliedDirectory = { uid: 0, gid: 0, mode: 0o040755, xattrs: [] };
+const impliedParent: DirectoryNode = {
+  ...directory({ uid: 0, gid: 0, mode: 0o040755, xattrs: [] }, new Map()),
+  implied: true,
+};
 
 /**
  * Turns the root file system of an image, or one layer of it, into what ostree commits hold, by ostree-ext's
@@ -49,8 +52,17 @@ export function applyPathRules(
     } else if (options.ostreeBase && !kept.has(entry)) drop(entry, node);
     else top.set(entry, node);
   }
-  const whiteouts = moveEtc(root, top);
-  const tree: DirectoryNode = { ...root, children: top, whiteouts };
+  const moved = moveEtc(root, top);
+  // What a layer may not change at the top it may not hide there either.
+  const mayChange = (entry: ByteString) => !options.ostreeBase || kept.has(entry);
+  const whiteouts = new Set([...moved].filter(mayChange));
+  const tree: DirectoryNode = {
+    ...root,
+    children: top,
+    whiteouts,
+    // The mode of a layer's root is of containers/storage's making; an ostree commit has a real one.
+    ...(options.ostreeBase ? { implied: true } : {}),
+  };
   return { tree: holdable(tree, "" as ByteString, leftOut), leftOut };
 }
 
@@ -60,7 +72,7 @@ function moveEtc(root: DirectoryNode, top: Map<ByteString, TreeNode>): ReadonlyS
   const hidden = root.whiteouts.has(etc);
   if (node === undefined && !hidden) return root.whiteouts;
   const old = top.get(usr);
-  const parent = old?.kind === "directory" ? old : directory(impliedDirectory, new Map());
+  const parent = old?.kind === "directory" ? old : impliedParent;
   const children = new Map(parent.children);
   if (node !== undefined) {
     const there = children.get(etc);

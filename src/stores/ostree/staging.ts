@@ -8,7 +8,7 @@ import { renameNoReplace } from "#linux/rename.ts";
 import { syncfs } from "#linux/sync.ts";
 import { isErrno } from "#linux/system-error.ts";
 import { listXattrs } from "#linux/xattr.ts";
-import { hasObject, readMetadataObject, type Repository } from "./repository.ts";
+import { hasObject, objectFile, readMetadataObject, type Repository } from "./repository.ts";
 
 /**
  * New objects wait here under their final names until all of them, their data included, are on disk; then
@@ -72,6 +72,11 @@ export function stageMetadataObject(
     if (isErrno(error, "EEXIST")) return false;
     throw error;
   }
+}
+
+/** Stages a commit's detached metadata: it lies beside the commit, and goes with it when that is pruned. */
+export function stageDetachedMetadata(staging: Staging, commit: Checksum, bytes: Buffer): void {
+  fs.writeFileSync(path.join(staging.path, `${objectPath(commit, "commit")}meta`), bytes, { flag: "wx", mode: 0o644 });
 }
 
 /** Commits wait apart, since they must come last: a commit whose tree is missing makes every prune fail. */
@@ -141,10 +146,10 @@ export function readStaged(
   }
 }
 
-/** Whether a file object is staged or in the repository. */
-export function hasFileObject(repository: Repository, staging: Staging, checksum: Checksum): boolean {
-  const staged = stagedFile(staging, checksum, "file");
-  return fs.lstatSync(staged, { throwIfNoEntry: false }) !== undefined || hasObject(repository, checksum, "file");
+/** The bytes of a file object, staged or in the repository; a symlink's are those of its target. `undefined` where there is none. */
+export function sizeOfFileObject(repository: Repository, staging: Staging, checksum: Checksum): number | undefined {
+  const look = (file: string) => fs.lstatSync(file, { throwIfNoEntry: false })?.size;
+  return look(stagedFile(staging, checksum, "file")) ?? look(objectFile(repository, checksum, "file"));
 }
 
 /** Whether new files get xattrs that nobody set: an SELinux kernel labels them. */

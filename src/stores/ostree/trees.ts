@@ -124,45 +124,76 @@ function adoptDirectory(read: ReadMetadata, checksum: Checksum, node: DirectoryN
   return true;
 }
 
-/**
- * The tree of a commit, for merging layers over it. Its files' content stays in the repository: their nodes
- * only stand for the objects noted in `objects`.
- */
-export function treeOfCommit(read: ReadMetadata, commit: Checksum, objects: ObjectsOfNodes): DirectoryNode {
-  const bytes = read(commit, "commit");
-  if (bytes === undefined) throw incomplete(`commit ${commit}`);
-  const { tree, treeMetadata } = parseCommit(bytes);
-  return readTree(read, { tree, metadata: treeMetadata }, "" as ByteString, objects);
+/** Where a commit's tree is read from. */
+export interface CommitSource {
+  readonly read: ReadMetadata;
+  /** Bytes of a file object; `undefined` where it is missing. */
+  readonly sizeOf: (checksum: Checksum) => number | undefined;
 }
 
-function readTree(read: ReadMetadata, at: DirectoryObjects, path: ByteString, objects: ObjectsOfNodes): DirectoryNode {
-  const tree = read(at.tree, "dirtree");
-  const metadata = read(at.metadata, "dirmeta");
+/** A path that Linux takes has no more bytes (PATH_MAX). */
+const maxPath = 4096;
+/** Some dirtrees that name each other twice can stand for more files than any disk holds. */
+const maxNames = 10_000_000;
+
+/**
+ * The tree of a commit, for merging layers over it. Its files' content stays in the repository: their nodes
+ * only stand for the objects noted in `objects`. @throws corrupt where an object is missing or wrong
+ */
+export function treeOfCommit(source: CommitSource, commit: Checksum, objects: ObjectsOfNodes): DirectoryNode {
+  const bytes = source.read(commit, "commit");
+  if (bytes === undefined) throw incomplete(`commit ${commit}`);
+  const { tree, treeMetadata } = parseCommit(bytes);
+  return readTree(source, objects, new Map(), { tree, metadata: treeMetadata }, "" as ByteString).node;
+}
+
+interface ReadDirectory {
+  readonly node: DirectoryNode;
+  /** In it and below it. */
+  readonly names: number;
+}
+
+/** `known`: directories read before, which are one node wherever they are in the tree. */
+function readTree(
+  source: CommitSource,
+  objects: ObjectsOfNodes,
+  known: Map<string, ReadDirectory>,
+  at: DirectoryObjects,
+  path: ByteString,
+): ReadDirectory {
+  const key = at.tree + at.metadata;
+  const before = known.get(key);
+  if (before !== undefined) return before;
+  if (path.length > maxPath) throw new OneholdError("corrupt", `dirtree ${at.tree} is too deep in its tree`);
+  const tree = source.read(at.tree, "dirtree");
+  const metadata = source.read(at.metadata, "dirmeta");
   if (tree === undefined || metadata === undefined) throw incomplete(`directory /${displayBytes(path)}`);
   const stored: Dirtree = parseDirtree(tree);
   const children = new Map<ByteString, TreeNode>();
   for (const { name, checksum } of stored.files) {
-    const node: FileNode = {
-      kind: "file",
-      metadata: unknownMetadata,
-      size: -1,
-      layer: -1,
-      path: joinBytes(path, name),
-    };
+    const size = source.sizeOf(checksum);
+    if (size === undefined) throw incomplete(`object ${checksum} of /${displayBytes(joinBytes(path, name))}`);
+    const node: FileNode = { kind: "file", metadata: unknownMetadata, size, layer: -1, folder: path, name };
     objects.set(node, checksum);
     children.set(name, node);
   }
+  let names = stored.files.length + stored.directories.length;
   for (const entry of stored.directories) {
-    children.set(entry.name, readTree(read, entry, joinBytes(path, entry.name), objects));
+    const below = readTree(source, objects, known, entry, joinBytes(path, entry.name));
+    children.set(entry.name, below.node);
+    names += below.names;
   }
-  return directory(parseDirmeta(metadata), children);
+  if (names > maxNames) throw new OneholdError("corrupt", `dirtree ${at.tree} makes a tree of too many names`);
+  const read = { node: directory(parseDirmeta(metadata), children), names };
+  known.set(key, read);
+  return read;
 }
 
 /** A commit's dirtree says neither owner nor mode of a file: its object does. */
 const unknownMetadata: FileMetadata = { uid: 0, gid: 0, mode: 0o100000, xattrs: [] };
 
 function incomplete(what: string): OneholdError {
-  return new OneholdError("corrupt", `${what} is missing in the ostree repository`, {
-    hint: "Run `ostree fsck` on the repository.",
+  return new OneholdError("corrupt", `${what} is neither in the image nor in the ostree repository`, {
+    hint: "Run `ostree fsck` on the repository; if it passes, the image is damaged: ask whoever publishes it.",
   });
 }
