@@ -21,6 +21,7 @@ export const layers: Readonly<Record<string, number>> = {
   image: 2,
   "stores/containers-storage": 3,
   "stores/ostree": 3,
+  "stores/composefs": 3,
   sources: 3,
   host: 4,
   cli: 5,
@@ -35,7 +36,7 @@ const fences: readonly { module: RegExp; onlyIn: readonly string[]; instead: str
   { module: /^node:fs\/promises$/, onlyIn: [], instead: "file work is synchronous: use node:fs or #linux/…" },
   {
     module: /^node:fs$/,
-    onlyIn: ["linux", "sharing", "stores/containers-storage", "stores/ostree", "sources", "host", "cli"],
+    onlyIn: ["linux", "sharing", "stores/containers-storage", "stores/ostree", "stores/composefs", "sources", "host", "cli"],
     instead: "this folder does no I/O: take bytes, give values",
   },
   { module: /^commander$/, onlyIn: ["cli"], instead: "the command line is known in src/cli alone" },
