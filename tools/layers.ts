@@ -36,7 +36,16 @@ const fences: readonly { module: RegExp; onlyIn: readonly string[]; instead: str
   { module: /^node:fs\/promises$/, onlyIn: [], instead: "file work is synchronous: use node:fs or #linux/…" },
   {
     module: /^node:fs$/,
-    onlyIn: ["linux", "sharing", "stores/containers-storage", "stores/ostree", "stores/composefs", "sources", "host", "cli"],
+    onlyIn: [
+      "linux",
+      "sharing",
+      "stores/containers-storage",
+      "stores/ostree",
+      "stores/composefs",
+      "sources",
+      "host",
+      "cli",
+    ],
     instead: "this folder does no I/O: take bytes, give values",
   },
   { module: /^commander$/, onlyIn: ["cli"], instead: "the command line is known in src/cli alone" },

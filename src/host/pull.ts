@@ -13,7 +13,7 @@ import { findImage, type ImageStore, listLayers, openImageStore } from "#stores/
 import { makeStores } from "./init.ts";
 import { type HostContext, type Operation, runOperation } from "./operation.ts";
 import { addPin, isPinned } from "./pins.ts";
-import { type Projection, projectIntoOstree } from "./projection.ts";
+import { type Projection, projectIntoOstree } from "./projection/projection.ts";
 import { type ImageNote, readNote, writeNote } from "./records.ts";
 import { demandSpace, warnOfTightSpace, watchSpace } from "./space.ts";
 import { type Stopwatch, stopwatch } from "./stopwatch.ts";

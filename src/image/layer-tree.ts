@@ -1,6 +1,7 @@
 import type { ByteString } from "#base/bytes.ts";
 import { displayBytes, joinBytes } from "#base/bytes.ts";
 import { OneholdError } from "#base/errors.ts";
+import type { Timestamp } from "#formats/composefs-tree.ts";
 import type { FileMetadata } from "#formats/ostree-objects.ts";
 import type { TarEntry } from "#formats/tar.ts";
 import type { Xattr } from "#formats/xattrs.ts";
@@ -34,28 +35,31 @@ export class LayerTreeBuilder {
   readonly #layer: number;
   readonly #root: MutableDirectory = mutableDirectory("" as ByteString);
   readonly #metadata = new MetadataPool();
+  #latestTime: Timestamp = { seconds: 0, nanoseconds: 0 };
 
   constructor(layer: number) {
     this.#layer = layer;
   }
 
-  add(entry: TarEntry): void {
+  /** Returns the file whose content the entry brings, if it does. */
+  add(entry: TarEntry): FileNode | undefined {
     const names = this.#clean(entry.name);
     const name = names.pop();
     if (name === undefined) {
       // containers/storage gives every layer's root a mode of its own choice, whatever the tar says of `./`.
       if (entry.type !== "directory") throw this.#refuse(entry, "it replaces the root directory");
-      return;
+      return undefined;
     }
-    if (names.length === 0 && name.startsWith(".wh..wh.") && name !== opaqueMarker) return; // AUFS' own files
+    if (names.length === 0 && name.startsWith(".wh..wh.") && name !== opaqueMarker) return undefined; // AUFS' own files
     const parent = this.#descend(names, entry);
     if (name === opaqueMarker) {
       parent.opaque = true;
     } else if (name.startsWith(whiteoutPrefix)) {
       parent.whiteouts.add(name.slice(whiteoutPrefix.length) as ByteString);
     } else {
-      this.#place(parent, name, entry);
+      return this.#place(parent, name, entry);
     }
+    return undefined;
   }
 
   /** The tree; `implied` is asked for each directory that no entry listed. */
@@ -63,36 +67,41 @@ export class LayerTreeBuilder {
     return this.#freeze(this.#root, implied);
   }
 
-  #place(parent: MutableDirectory, name: ByteString, entry: TarEntry): void {
+  #place(parent: MutableDirectory, name: ByteString, entry: TarEntry): FileNode | undefined {
     switch (entry.type) {
       case "directory": {
         const old = parent.children.get(name);
         const directory = old?.kind === "mutable" ? old : mutableDirectory(joinBytes(parent.path, name));
         directory.metadata = this.#metadataOf(entry, typeBits.directory);
+        directory.mtime = this.#timeOf(entry);
         parent.children.set(name, directory);
-        return;
+        return undefined;
       }
-      case "file":
-        parent.children.set(name, {
+      case "file": {
+        const file: FileNode = {
           kind: "file",
           metadata: this.#metadataOf(entry, typeBits.file),
           size: entry.size,
           layer: this.#layer,
           folder: parent.path,
           name,
-        } satisfies FileNode);
-        return;
+          mtime: this.#timeOf(entry),
+        };
+        parent.children.set(name, file);
+        return file;
+      }
       case "symlink":
         parent.children.set(name, {
           kind: "symlink",
           // Linux knows no other mode for a symlink, whatever the header says.
           metadata: this.#metadataOf({ ...entry, mode: 0o777 }, typeBits.symlink),
           target: entry.linkName,
+          mtime: this.#timeOf(entry),
         } satisfies SymlinkNode);
-        return;
+        return undefined;
       case "hardlink":
         parent.children.set(name, this.#linked(entry));
-        return;
+        return undefined;
       case "char":
       case "block":
       case "fifo":
@@ -102,8 +111,9 @@ export class LayerTreeBuilder {
           type: entry.type,
           deviceMajor: entry.devMajor,
           deviceMinor: entry.devMinor,
+          mtime: this.#timeOf(entry),
         } satisfies SpecialNode);
-        return;
+        return undefined;
       case "other":
         throw this.#refuse(entry, "its tar entry has a type that no file system object has");
     }
@@ -186,17 +196,27 @@ export class LayerTreeBuilder {
     return this.#metadata.get(entry.uid, entry.gid, type | (entry.mode & 0o7777), entry.xattrs);
   }
 
+  /** Most of a package's files have the same one. */
+  #timeOf({ mtime }: TarEntry): Timestamp {
+    const latest = this.#latestTime;
+    if (mtime.seconds !== latest.seconds || mtime.nanoseconds !== latest.nanoseconds) this.#latestTime = mtime;
+    return this.#latestTime;
+  }
+
   #freeze(directory: MutableDirectory, implied: ImpliedDirectory): DirectoryNode {
     const children = new Map<ByteString, TreeNode>();
     for (const [name, child] of directory.children) {
       children.set(name, child.kind === "mutable" ? this.#freeze(child, implied) : child);
     }
+    const { metadata, mtime, whiteouts, opaque } = directory;
     return {
       kind: "directory",
-      metadata: directory.metadata ?? implied(directory.path),
+      metadata: metadata ?? implied(directory.path),
       children,
-      whiteouts: directory.whiteouts,
-      opaque: directory.opaque,
+      whiteouts,
+      opaque,
+      ...(metadata === undefined ? { implied: true } : {}),
+      ...(mtime === undefined ? {} : { mtime }),
     };
   }
 
@@ -214,11 +234,20 @@ interface MutableDirectory {
   readonly children: Map<ByteString, MutableDirectory | FileNode | SymlinkNode | SpecialNode>;
   readonly whiteouts: Set<ByteString>;
   metadata: FileMetadata | undefined;
+  mtime: Timestamp | undefined;
   opaque: boolean;
 }
 
 function mutableDirectory(path: ByteString): MutableDirectory {
-  return { kind: "mutable", path, children: new Map(), whiteouts: new Set(), metadata: undefined, opaque: false };
+  return {
+    kind: "mutable",
+    path,
+    children: new Map(),
+    whiteouts: new Set(),
+    metadata: undefined,
+    mtime: undefined,
+    opaque: false,
+  };
 }
 
 /** Nearly all files of an image share a handful of owner and mode values: one object for each. */

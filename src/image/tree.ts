@@ -1,4 +1,5 @@
 import { type ByteString, joinBytes } from "#base/bytes.ts";
+import type { Timestamp } from "#formats/composefs-tree.ts";
 import type { FileMetadata } from "#formats/ostree-objects.ts";
 
 /**
@@ -18,7 +19,9 @@ export interface DirectoryNode {
   readonly whiteouts: ReadonlySet<ByteString>;
   /** Of a layer: nothing that the layers below have in this directory is left. */
   readonly opaque: boolean;
-  /** Of a layer: nothing in it says what the metadata is, so that a lower layer's directory keeps its own. */
+  /** Absent where no layer lists the directory: whatever unpacked it chose one. */
+  readonly mtime?: Timestamp;
+  /** Of a layer: its tar does not list the directory, only what is in it. */
   readonly implied?: true;
 }
 
@@ -31,6 +34,7 @@ export interface FileNode {
   /** Where in that layer's files: relative, no `.` or `..`, no symlink on the way. Apart, as most memory of an image goes into paths. */
   readonly folder: ByteString;
   readonly name: ByteString;
+  readonly mtime: Timestamp;
 }
 
 /** Of a file, in its layer's files. */
@@ -42,6 +46,7 @@ export interface SymlinkNode {
   readonly kind: "symlink";
   readonly metadata: FileMetadata;
   readonly target: ByteString;
+  readonly mtime: Timestamp;
 }
 
 export interface SpecialNode {
@@ -50,15 +55,35 @@ export interface SpecialNode {
   readonly type: "fifo" | "char" | "block";
   readonly deviceMajor: number;
   readonly deviceMinor: number;
+  readonly mtime: Timestamp;
 }
 
 const noNames: ReadonlySet<ByteString> = new Set();
 
-export function directory(metadata: FileMetadata, children: ReadonlyMap<ByteString, TreeNode>): DirectoryNode {
-  return { kind: "directory", metadata, children, whiteouts: noNames, opaque: false };
+export function directory(
+  metadata: FileMetadata,
+  children: ReadonlyMap<ByteString, TreeNode>,
+  mtime?: Timestamp,
+): DirectoryNode {
+  const node = { kind: "directory" as const, metadata, children, whiteouts: noNames, opaque: false };
+  return mtime === undefined ? node : { ...node, mtime };
 }
 
 /** The same directory with other children. */
 export function withChildren(node: DirectoryNode, children: ReadonlyMap<ByteString, TreeNode>): DirectoryNode {
   return { ...node, children };
+}
+
+/** Every file and symlink of a tree, each hardlinked one once. */
+export function* filesOf(
+  tree: DirectoryNode,
+  seen = new Set<FileNode | SymlinkNode>(),
+): Generator<FileNode | SymlinkNode> {
+  for (const child of tree.children.values()) {
+    if (child.kind === "directory") yield* filesOf(child, seen);
+    else if (child.kind !== "special" && !seen.has(child)) {
+      seen.add(child);
+      yield child;
+    }
+  }
 }

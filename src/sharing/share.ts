@@ -5,6 +5,7 @@ import { AT_FDCWD, closeFd } from "#linux/descriptor.ts";
 import { linkAt } from "#linux/hardlink.ts";
 import { cloneFile } from "#linux/reflink.ts";
 import { isErrno } from "#linux/system-error.ts";
+import { umask } from "#linux/umask.ts";
 import { getXattr, listXattrs } from "#linux/xattr.ts";
 
 /** How a store may be given files, decided once for a pair of file systems (see probe.ts). */
@@ -33,7 +34,7 @@ export interface SharedSource {
 
 /**
  * Makes `destination` (a path that must not exist yet) a file with the source's content, by the policy. With
- * `reflinked` and `copied` it is a new inode of mode 0600 whose metadata `finish` sets; with `hardlinked` it is
+ * `reflinked` and `copied` it is a new inode whose metadata `finish` sets (`createdMode` tells what it has); with `hardlinked` it is
  * the source's own inode, which already has the metadata wanted. `exists`: somebody made it before.
  */
 export function shareContent(
@@ -44,7 +45,7 @@ export function shareContent(
 ): ShareOutcome | "exists" {
   // An empty file has no blocks to share: a new inode is all there is to it.
   if (policy.method === "reflink" || source.stat.size === 0) {
-    const outcome = makeNew(destination, finish, (fd) => {
+    const outcome = makeNew(destination, source.metadata, finish, (fd) => {
       if (source.stat.size > 0) cloneFile(fd, source.fd);
     });
     if (outcome !== "can't") return outcome === "made" ? "reflinked" : outcome;
@@ -58,7 +59,7 @@ export function shareContent(
     }
   }
   if (!policy.allowCopy) return "refused";
-  const outcome = makeNew(destination, finish, (fd) => copyContent(source, fd));
+  const outcome = makeNew(destination, source.metadata, finish, (fd) => copyContent(source, fd));
   if (outcome === "can't") throw new Error(`copying to ${destination} failed`);
   return outcome === "made" ? "copied" : outcome;
 }
@@ -66,12 +67,20 @@ export function shareContent(
 /** One file can refuse where others go: other NOCOW flags, a swap file, an inode at its limit of links. */
 const cannotShare = ["EINVAL", "EOPNOTSUPP", "EXDEV", "EPERM", "ETXTBSY"] as const;
 
+/** Owner's, group's and others' bits with which a new file is made for `metadata`: often a chmod can be saved. */
+export function createdMode(metadata: FileMetadata): number {
+  return metadata.mode & 0o777 & ~withheld;
+}
+
+const withheld = umask();
+
 function makeNew(
   destination: string,
+  metadata: FileMetadata,
   finish: (fd: number) => void,
   fill: (fd: number) => void,
 ): "made" | "exists" | "can't" {
-  const fd = createExclusively(destination);
+  const fd = createExclusively(destination, metadata.mode & 0o777);
   if (fd === undefined) return "exists";
   try {
     try {
@@ -121,9 +130,9 @@ function hasMetadata(source: SharedSource): boolean {
   );
 }
 
-function createExclusively(file: string): number | undefined {
+function createExclusively(file: string, mode: number): number | undefined {
   try {
-    return fs.openSync(file, fs.constants.O_RDWR | fs.constants.O_CREAT | fs.constants.O_EXCL, 0o600);
+    return fs.openSync(file, fs.constants.O_RDWR | fs.constants.O_CREAT | fs.constants.O_EXCL, mode);
   } catch (error) {
     if (isErrno(error, "EEXIST")) return undefined;
     throw error;

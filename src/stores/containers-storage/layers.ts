@@ -1,4 +1,4 @@
-import { existsSync } from "node:fs";
+import { existsSync, statSync } from "node:fs";
 import { join } from "node:path";
 import type { Digest } from "#base/digest.ts";
 import { layerFolder, tarSplitFile } from "./layout.ts";
@@ -53,5 +53,10 @@ export function layerForm(layer: LayerRecord): "tree" | "composefs" {
 }
 
 export function hasTarSplit(layer: LayerRecord): boolean {
-  return existsSync(layer.tarSplitPath);
+  return tarSplitSize(layer) > 0;
+}
+
+/** Bytes of the layer's tar-split file, which grow with the number of its files; 0 where there is none. */
+export function tarSplitSize(layer: LayerRecord): number {
+  return statSync(layer.tarSplitPath, { throwIfNoEntry: false })?.size ?? 0;
 }

@@ -1,21 +1,21 @@
+import path from "node:path";
+import { formatBytes } from "#base/amounts.ts";
 import type { Digest } from "#base/digest.ts";
 import { OneholdError } from "#base/errors.ts";
 import type { Checksum, FileMetadata } from "#formats/ostree-objects.ts";
-import type { TarEntry } from "#formats/tar.ts";
-import { type ImpliedDirectory, LayerTreeBuilder } from "#image/layer-tree.ts";
 import { mergeLayers, overlay } from "#image/merge.ts";
-import type { DirectoryNode } from "#image/tree.ts";
-import type { SharingAccount } from "#sharing/account.ts";
-import { batchFiles, filesOf } from "./batches.ts";
+import { type DirectoryNode, type FileNode, filesOf, type SymlinkNode } from "#image/tree.ts";
+import { addTo, emptyAccount, type SharingAccount } from "#sharing/account.ts";
+import type { ProbeResult } from "#sharing/probe.ts";
 import { CommitWriter, type ImageDocuments } from "./commits.ts";
-import { storeEmptyFile } from "./file-objects.ts";
-import { FileStore, type FileStoreOptions } from "./file-store.ts";
+import { type FileObjectTarget, storeEmptyFile, type StoredFileObject } from "./file-objects.ts";
 import { demandMinimumFree } from "./free-space.ts";
 import { collectNativeLayer, corruptNativeLayer, type NativeLayer } from "./native-layers.ts";
 import { applyPathRules, dropBuildLeftovers, type LeftOut } from "./path-rules.ts";
 import { blobRef, imageRef, pinRef, readRef, writeRef } from "./refs.ts";
 import { isWholeCommit, lockRepository, refuseUnsafeRepository, type Repository } from "./repository.ts";
 import {
+  inheritsXattrs,
   makeStaging,
   publishStaged,
   readStaged,
@@ -24,18 +24,22 @@ import {
   stageMetadataObject,
   type Staging,
 } from "./staging.ts";
-import { adoptObjects, type PutMetadata, type ReadMetadata, TreeSerializer, treeOfCommit } from "./trees.ts";
+import {
+  adoptObjects,
+  type ObjectsOfNodes,
+  type PutMetadata,
+  type ReadMetadata,
+  TreeSerializer,
+  treeOfCommit,
+} from "./trees.ts";
 
-/** A layer whose files lie unpacked on disk. */
+/** A layer of an image. */
 export interface LayerToImport {
   /** The layer's digest in the manifest: its ref is named after it. */
   readonly digest: Digest;
   readonly diffId: Digest;
   /** The folder with the unpacked files. */
   readonly files: string;
-  /** Its tar headers, in order. */
-  readonly entries: () => AsyncIterable<readonly TarEntry[]>;
-  readonly impliedDirectory: ImpliedDirectory;
 }
 
 export interface ImageToImport extends ImageDocuments {
@@ -48,13 +52,19 @@ export interface ImageToImport extends ImageDocuments {
   readonly pinned: boolean;
 }
 
-export interface ImportOptions extends FileStoreOptions {
-  /** Called when a stage is reached, by its name; a hook for the journal (and for tests that kill there). */
-  readonly onStage: (stage: ImportStage) => void;
+export interface ImportOptions {
+  readonly probe: ProbeResult;
+  readonly allowCopy: boolean;
   readonly onWait?: () => void;
+  readonly signal?: AbortSignal;
 }
 
-export type ImportStage = "sharing" | "publishing" | "refs";
+/** A file or symlink that shall be an object, as it shall be. */
+export interface FileToImport {
+  readonly metadata: FileMetadata;
+  /** What the layer's own checksum demands, where it names its objects itself. */
+  readonly expected?: Checksum;
+}
 
 export interface ImportResult {
   readonly commit: Checksum;
@@ -65,148 +75,192 @@ export interface ImportResult {
   readonly objectsPublished: number;
 }
 
-/**
- * Gives an image to the ostree repository, as ostree-ext would have imported it, but with the content of its
- * files shared: a commit for each layer, the merge commit, and the refs that protect them. All or nothing: a
- * refusal (`cannot-share`, `not-utf8`, `corrupt`, `unsafe-repository`) leaves the repository as it was.
- */
-export async function importImage(
+const whiteoutMark: FileMetadata = { uid: 0, gid: 0, mode: 0o100644, xattrs: [] };
+
+/** Waits for the repository's lock, which is held until the import is disposed of. */
+export async function beginImport(
   repository: Repository,
   image: ImageToImport,
   options: ImportOptions,
-): Promise<ImportResult> {
+): Promise<OstreeImport> {
   refuseUnsafeRepository(repository);
   demandMinimumFree(repository);
-  using _lock = await lockRepository(repository, {
+  const lock = await lockRepository(repository, {
     ...(options.onWait ? { onWait: options.onWait } : {}),
     ...(options.signal ? { signal: options.signal } : {}),
   });
-  using staging = makeStaging(repository);
-  const importing = new Importing(repository, staging, image, options);
-  const { commit, leftOut, layerCommits } = await importing.run();
-  options.onStage("publishing");
-  const { published } = publishStaged(repository, staging);
-  options.onStage("refs");
-  for (const [digest, layerCommit] of layerCommits) writeRef(repository, blobRef(digest), layerCommit);
-  if (image.pinned) writeRef(repository, pinRef(image.manifestDigest), commit);
-  writeRef(repository, imageRef(image.reference), commit);
-  return {
-    commit,
-    leftOut,
-    account: importing.files.account,
-    layersImported: layerCommits.size,
-    layersPresent: image.layers.length - layerCommits.size,
-    objectsPublished: published,
-  };
+  try {
+    return new OstreeImport(repository, lock, image, options);
+  } catch (error) {
+    lock[Symbol.dispose]();
+    throw error;
+  }
 }
 
-const whiteoutMark: FileMetadata = { uid: 0, gid: 0, mode: 0o100644, xattrs: [] };
-
-class Importing {
-  readonly files: FileStore;
+/**
+ * Gives an image to the ostree repository, as ostree-ext would have imported it, but with the content of its
+ * files shared: a commit for each layer, the merge commit, and the refs that protect them. The caller has the
+ * layers' files read. All or nothing: until `publish` the repository is as it was.
+ */
+export class OstreeImport implements Disposable {
+  readonly target: FileObjectTarget;
   readonly #repository: Repository;
+  readonly #lock: Disposable;
   readonly #staging: Staging;
   readonly #image: ImageToImport;
-  readonly #options: ImportOptions;
+  readonly #probe: ProbeResult;
   readonly #commits: CommitWriter;
-
-  constructor(repository: Repository, staging: Staging, image: ImageToImport, options: ImportOptions) {
-    this.#repository = repository;
-    this.#staging = staging;
-    this.#image = image;
-    this.#options = options;
-    this.files = new FileStore(repository, staging, options);
-    const makeWhiteout = () => storeEmptyFile(this.files.folders, whiteoutMark);
-    this.#commits = new CommitWriter(new TreeSerializer(this.files.objects, this.#put, makeWhiteout), this.#put);
-  }
-
-  async run(): Promise<Imported> {
-    this.#options.onStage("sharing");
-    const { layers, reference } = this.#image;
-    const native = this.#countNativeLayers();
-    try {
-      const nativeCommits = await this.#storeNativeLayers(layers.slice(0, native));
-      const trees = await this.#storeLayers(layers.slice(native), native);
-      await this.files.finish();
-      this.files.refuseCopies(reference);
-      const [base] = layers;
-      return native > 0 && base !== undefined
-        ? this.#commitOverBase(trees, nativeCommits, base.digest)
-        : this.#commitPlain(trees);
-    } finally {
-      // Workers must not go on writing into a staging folder that is being removed.
-      await this.files.settle();
-    }
-  }
-
+  readonly #objects: ObjectsOfNodes = new Map();
+  readonly #account = emptyAccount();
+  readonly #refused = new Map<Checksum, number>();
   /** How many of the layers carry ostree objects; they come first. */
-  #countNativeLayers(): number {
-    const { layers, finalDiffId } = this.#image;
-    if (finalDiffId === undefined) return 0;
-    const last = layers.findIndex((layer) => layer.diffId === finalDiffId);
-    if (last >= 0) return last + 1;
-    throw new OneholdError("corrupt", `label ostree.final-diffid names ${finalDiffId}, which is no layer of the image`);
+  readonly #native: number;
+  readonly #layers: AddedLayer[] = [];
+  /** Of the layers that were new. */
+  readonly #layerCommits = new Map<Digest, Checksum>();
+  #staged: { readonly commit: Checksum; readonly leftOut: LeftOut } | undefined;
+
+  constructor(repository: Repository, lock: Disposable, image: ImageToImport, { probe, allowCopy }: ImportOptions) {
+    this.#native = countNativeLayers(image);
+    this.#repository = repository;
+    this.#lock = lock;
+    this.#image = image;
+    this.#probe = probe;
+    this.#staging = makeStaging(repository);
+    this.target = {
+      objects: path.join(repository.path, "objects"),
+      staging: this.#staging.path,
+      policy: { method: probe.method, allowCopy },
+      inheritsXattrs: inheritsXattrs(this.#staging),
+    };
+    const makeWhiteout = () => storeEmptyFile(this.target, whiteoutMark);
+    this.#commits = new CommitWriter(new TreeSerializer(this.#objects, this.#put, makeWhiteout), this.#put);
+  }
+
+  /**
+   * The files of a layer that have to be read; none where the repository has the layer. Layers may come in any
+   * order. Errors: `not-utf8`, `corrupt`.
+   */
+  addLayer(index: number, tree: DirectoryNode): ReadonlyMap<FileNode | SymlinkNode, FileToImport> {
+    const layer = this.#image.layers[index];
+    if (layer === undefined) throw new Error(`the image has no layer ${index}`);
+    const commit = this.#knownCommit(layer.digest);
+    if (index < this.#native) {
+      if (commit !== undefined) return new Map();
+      const native = collectNativeLayer(tree, layer.files);
+      for (const { checksum, type, bytes } of native.metadata) this.#put(checksum, type, bytes);
+      this.#layers[index] = { native };
+      return native.files;
+    }
+    const { tree: ruled, leftOut } = applyPathRules(tree, { ostreeBase: this.#native > 0 });
+    const known = commit !== undefined && adoptObjects(this.#readMetadata, commit, ruled, this.#objects);
+    this.#layers[index] = { tree, ruled, leftOut, known };
+    return known ? new Map() : new Map([...filesOf(ruled)].map((node) => [node, node]));
+  }
+
+  /** What became of a file that `addLayer` asked for. */
+  take(node: FileNode | SymlinkNode, { checksum, outcome }: StoredFileObject): void {
+    this.#objects.set(node, checksum);
+    if (node.kind !== "file" || outcome === "symlink") return;
+    if (outcome === "refused") this.#refused.set(checksum, node.size);
+    else addTo(this.#account[outcome], node.size);
+  }
+
+  /** Every file of a layer was taken: its commit can be written while others are still being read. */
+  finishLayer(index: number): void {
+    const layer = this.#image.layers[index];
+    const added = this.#layers[index];
+    if (layer === undefined || added === undefined) return;
+    if ("native" in added) {
+      const { native } = added;
+      this.#layerCommits.set(layer.digest, index === 0 ? this.#storeBaseCommit(native) : this.#storeObjectSet(native));
+    } else if (!added.known) this.#layerCommits.set(layer.digest, this.#commits.layer(added.ruled));
+  }
+
+  /** Writes the image's commit, still to be published. Errors: `cannot-share`, `corrupt`. */
+  stage(): void {
+    this.#refuseCopies();
+    this.#staged = this.#native > 0 ? this.#commitOverBase() : this.#commitPlain();
+  }
+
+  /** Moves the objects to their place; on return they are on disk. */
+  publish(): { readonly published: number } {
+    return publishStaged(this.#repository, this.#staging);
+  }
+
+  /** Writes the refs, the image's last. */
+  writeRefs(published: number): ImportResult {
+    if (this.#staged === undefined) throw new Error("nothing was staged");
+    const { commit, leftOut } = this.#staged;
+    const { layers, pinned, manifestDigest, reference } = this.#image;
+    for (const [digest, layerCommit] of this.#layerCommits) writeRef(this.#repository, blobRef(digest), layerCommit);
+    if (pinned) writeRef(this.#repository, pinRef(manifestDigest), commit);
+    writeRef(this.#repository, imageRef(reference), commit);
+    return {
+      commit,
+      leftOut,
+      account: this.#account,
+      layersImported: this.#layerCommits.size,
+      layersPresent: layers.length - this.#layerCommits.size,
+      objectsPublished: published,
+    };
+  }
+
+  /** Nobody may write into the staging folder any more. */
+  [Symbol.dispose](): void {
+    this.#staging[Symbol.dispose]();
+    this.#lock[Symbol.dispose]();
   }
 
   /** A plain image: its layers are laid over each other first, then ostree's rules are applied. */
-  #commitPlain(layers: readonly LayerTree[]): Imported {
-    const { tree, leftOut } = applyPathRules(mergeLayers(layers.map((layer) => layer.tree)), { ostreeBase: false });
-    const layerCommits = this.#commitLayers(layers);
-    return { commit: this.#commits.merge(dropBuildLeftovers(tree), this.#image, undefined), leftOut, layerCommits };
+  #commitPlain(): { commit: Checksum; leftOut: LeftOut } {
+    const merged = mergeLayers(
+      this.#plainLayers().map((layer) => layer.tree),
+      "as-unpacked",
+    );
+    const { tree, leftOut } = applyPathRules(merged, { ostreeBase: false });
+    return { commit: this.#commits.merge(dropBuildLeftovers(tree), this.#image, undefined), leftOut };
   }
 
   /** An image built on an ostree commit, which has those rules behind it already. */
-  #commitOverBase(
-    layers: readonly LayerTree[],
-    nativeCommits: ReadonlyMap<Digest, Checksum>,
-    baseDigest: Digest,
-  ): Imported {
-    const base = nativeCommits.get(baseDigest) ?? readRef(this.#repository, blobRef(baseDigest));
+  #commitOverBase(): { commit: Checksum; leftOut: LeftOut } {
+    const digest = this.#image.layers[0]?.digest;
+    const base = digest && (this.#layerCommits.get(digest) ?? readRef(this.#repository, blobRef(digest)));
     if (base === undefined) throw new Error("the first layer has no commit");
-    const tree = layers.reduce((lower, layer) => overlay(lower, layer.ruled), this.#baseTree(base));
+    const layers = this.#plainLayers();
+    const tree = layers.reduce((lower, layer) => overlay(lower, layer.ruled, "as-listed"), this.#baseTree(base));
     const leftOut: LeftOut = { special: [], byRule: new Map() };
     for (const layer of layers) {
       leftOut.special.push(...layer.leftOut.special);
       for (const [top, count] of layer.leftOut.byRule) leftOut.byRule.set(top, (leftOut.byRule.get(top) ?? 0) + count);
     }
-    const layerCommits = new Map([...nativeCommits, ...this.#commitLayers(layers)]);
-    return { commit: this.#commits.merge(dropBuildLeftovers(tree), this.#image, base), leftOut, layerCommits };
+    return { commit: this.#commits.merge(dropBuildLeftovers(tree), this.#image, base), leftOut };
+  }
+
+  #plainLayers(): PlainLayer[] {
+    return this.#layers.slice(this.#native).filter((layer) => "tree" in layer);
   }
 
   #baseTree(base: Checksum): DirectoryNode {
     const sizeOf = (checksum: Checksum) => sizeOfFileObject(this.#repository, this.#staging, checksum);
-    return treeOfCommit({ read: this.#readMetadata, sizeOf }, base, this.files.objects);
+    return treeOfCommit({ read: this.#readMetadata, sizeOf }, base, this.#objects);
   }
 
-  async #storeLayers(layers: readonly LayerToImport[], offset: number): Promise<LayerTree[]> {
-    const trees: LayerTree[] = [];
-    for (const [i, layer] of layers.entries()) {
-      const tree = await this.#treeOf(layer, offset + i);
-      const { tree: ruled, leftOut } = applyPathRules(tree, { ostreeBase: offset > 0 });
-      const commit = this.#knownCommit(layer.digest);
-      const known = commit !== undefined && adoptObjects(this.#readMetadata, commit, ruled, this.files.objects);
-      if (!known) await this.files.store(batchFiles(filesOf(ruled), this.files.environment(layer.files)));
-      trees.push({ layer, tree, ruled, leftOut, known });
-    }
-    return trees;
-  }
-
-  /** Returns the commits of the layers that were new. */
-  async #storeNativeLayers(layers: readonly LayerToImport[]): Promise<Map<Digest, Checksum>> {
-    const commits = new Map<Digest, Checksum>();
-    for (const [i, layer] of layers.entries()) {
-      if (this.#knownCommit(layer.digest) !== undefined) continue;
-      const native = collectNativeLayer(await this.#treeOf(layer, i), layer.files);
-      for (const { checksum, type, bytes } of native.metadata) this.#put(checksum, type, bytes);
-      const detail = (node: Parameters<typeof native.files.get>[0]) => {
-        const found = native.files.get(node);
-        if (found === undefined) throw new Error("a file of the layer is unknown");
-        return found;
-      };
-      await this.files.store(batchFiles(native.files.keys(), this.files.environment(layer.files), detail));
-      commits.set(layer.digest, i === 0 ? this.#storeBaseCommit(native) : this.#storeObjectSet(native));
-    }
-    return commits;
+  #refuseCopies(): void {
+    if (this.#refused.size === 0) return;
+    let bytes = 0;
+    for (const size of this.#refused.values()) bytes += size;
+    const files = `${this.#refused.size} ${this.#refused.size === 1 ? "file" : "files"} (${formatBytes(bytes)})`;
+    const { reference } = this.#image;
+    const { reason } = this.#probe;
+    throw new OneholdError(
+      "cannot-share",
+      `${files} of ${reference} can't be shared with the ostree repository${reason === "" ? "" : `: ${reason}`}; the repository is as it was`,
+      {
+        subject: reference,
+        hint: `With --allow-copy they are copied, which takes ${formatBytes(bytes)} (${bytes} bytes) more on the disk.`,
+      },
+    );
   }
 
   /** The first layer's ref is at the commit that the image is built on. */
@@ -228,25 +282,10 @@ class Importing {
     return this.#commits.objectSet([...files.values()].map((file) => file.expected));
   }
 
-  #commitLayers(layers: readonly LayerTree[]): Map<Digest, Checksum> {
-    const commits = new Map<Digest, Checksum>();
-    for (const { layer, ruled, known } of layers) if (!known) commits.set(layer.digest, this.#commits.layer(ruled));
-    return commits;
-  }
-
   /** The commit of a layer that the repository has, whole. */
   #knownCommit(digest: Digest): Checksum | undefined {
     const commit = readRef(this.#repository, blobRef(digest));
     return commit !== undefined && isWholeCommit(this.#repository, commit) ? commit : undefined;
-  }
-
-  async #treeOf(layer: LayerToImport, index: number): Promise<DirectoryNode> {
-    const builder = new LayerTreeBuilder(index);
-    for await (const entries of layer.entries()) {
-      this.#options.signal?.throwIfAborted();
-      for (const entry of entries) builder.add(entry);
-    }
-    return builder.finish(layer.impliedDirectory);
   }
 
   readonly #put: PutMetadata = (checksum, type, bytes) => {
@@ -257,16 +296,10 @@ class Importing {
     readStaged(this.#repository, this.#staging, checksum, type);
 }
 
-/** What the staging folder holds when everything is shared. */
-interface Imported {
-  readonly commit: Checksum;
-  readonly leftOut: LeftOut;
-  /** Of the layers that were new. */
-  readonly layerCommits: ReadonlyMap<Digest, Checksum>;
-}
+/** Of an image built on an ostree commit, the first ones are native. */
+type AddedLayer = PlainLayer | { readonly native: NativeLayer };
 
-interface LayerTree {
-  readonly layer: LayerToImport;
+interface PlainLayer {
   /** As unpacked. */
   readonly tree: DirectoryNode;
   /** By ostree's rules. */
@@ -274,4 +307,11 @@ interface LayerTree {
   readonly leftOut: LeftOut;
   /** The repository has the layer's commit already. */
   readonly known: boolean;
+}
+
+function countNativeLayers({ layers, finalDiffId }: ImageToImport): number {
+  if (finalDiffId === undefined) return 0;
+  const last = layers.findIndex((layer) => layer.diffId === finalDiffId);
+  if (last >= 0) return last + 1;
+  throw new OneholdError("corrupt", `label ostree.final-diffid names ${finalDiffId}, which is no layer of the image`);
 }

@@ -173,7 +173,15 @@ function readTree(
   for (const { name, checksum } of stored.files) {
     const size = source.sizeOf(checksum);
     if (size === undefined) throw incomplete(`object ${checksum} of /${displayBytes(joinBytes(path, name))}`);
-    const node: FileNode = { kind: "file", metadata: unknownMetadata, size, layer: -1, folder: path, name };
+    const node: FileNode = {
+      kind: "file",
+      metadata: unknownMetadata,
+      size,
+      layer: -1,
+      folder: path,
+      name,
+      mtime: epoch,
+    };
     objects.set(node, checksum);
     children.set(name, node);
   }
@@ -190,6 +198,7 @@ function readTree(
 }
 
 /** A commit's dirtree says neither owner nor mode of a file: its object does. */
+const epoch = { seconds: 0, nanoseconds: 0 };
 const unknownMetadata: FileMetadata = { uid: 0, gid: 0, mode: 0o100000, xattrs: [] };
 
 function incomplete(what: string): OneholdError {

@@ -1,0 +1,101 @@
+import fs from "node:fs";
+import { type ByteString, bytesOf, displayBytes } from "#base/bytes.ts";
+import { OneholdError } from "#base/errors.ts";
+import type { Checksum, FileMetadata } from "#formats/ostree-objects.ts";
+import { openBeneath } from "#linux/beneath.ts";
+import { type Descriptor, openDirectory } from "#linux/descriptor.ts";
+import { readOnce } from "#sharing/read-once.ts";
+import {
+  ChecksumReader,
+  type FileObjectTarget,
+  storeRegular,
+  storeSymlink,
+  type StoredFileObject,
+} from "#stores/ostree/file-objects.ts";
+
+/** Files and symlinks of one layer, for the stores that want them. Sent to a worker, so plain values only. */
+export interface FileBatch {
+  /** The layer's files (an overlay diff folder). */
+  readonly root: string;
+  readonly ostree: FileObjectTarget | undefined;
+  readonly files: readonly FileToRead[];
+  /** The owners, modes and xattrs that `files` point to. */
+  readonly metadata: readonly FileMetadata[];
+}
+
+export interface FileToRead {
+  readonly path: ByteString;
+  /** Bytes, as the layer's tar says. */
+  readonly size: number;
+  /** Of a symlink. */
+  readonly target?: ByteString;
+  readonly ostree?: {
+    /** Index into the batch's metadata. */
+    readonly metadata: number;
+    /** What the layer's own checksum demands, where it names its objects itself. */
+    readonly expected?: Checksum;
+  };
+}
+
+/** What became of one file, in each store that wanted it. */
+export interface FileRead {
+  readonly ostree?: StoredFileObject;
+}
+
+/** Reads each file of a batch once and gives it to the stores, in the order of the batch. Runs in a worker, synchronously. */
+export function readFiles(batch: FileBatch): FileRead[] {
+  using root = openDirectory(batch.root);
+  const table = batch.metadata.map(withBuffers);
+  return batch.files.map((file) =>
+    file.target === undefined ? readRegular(batch, table, root, file) : readSymlink(batch, table, file, file.target),
+  );
+}
+
+/** What crosses to a worker arrives with plain byte arrays. */
+function withBuffers(metadata: FileMetadata): FileMetadata {
+  if (metadata.xattrs.length === 0) return metadata;
+  const xattrs = metadata.xattrs.map(({ name, value }) => ({ name, value: Buffer.from(value) }));
+  return { ...metadata, xattrs };
+}
+
+function readRegular(batch: FileBatch, table: readonly FileMetadata[], root: Descriptor, file: FileToRead): FileRead {
+  const path = bytesOf(file.path);
+  using source = openBeneath(root.fd, path, fs.constants.O_RDONLY | fs.constants.O_NOFOLLOW);
+  const stat = fs.fstatSync(source.fd);
+  if (!stat.isFile() || stat.size !== file.size) {
+    const is = stat.isFile() ? `${stat.size} bytes` : "not a regular file";
+    throw damaged(batch, file, `is ${is}, its tar says ${file.size} bytes`);
+  }
+  const metadata = metadataFor(table, file);
+  const ostree = batch.ostree &&
+    metadata && { target: batch.ostree, metadata, reader: new ChecksumReader(metadata, file.size) };
+  readOnce(source.fd, file.size, ostree === undefined ? [] : [ostree.reader]);
+  const opened = { directoryFd: root.fd, path, fd: source.fd, stat };
+  if (ostree === undefined) return {};
+  const checksum = ostree.reader.checksum();
+  const expected = file.ostree?.expected;
+  if (expected !== undefined && checksum !== expected) {
+    throw damaged(batch, file, `has the ostree checksum ${checksum}, its name says ${expected}`);
+  }
+  return { ostree: storeRegular(ostree.target, opened, ostree.metadata, checksum) };
+}
+
+function readSymlink(batch: FileBatch, table: readonly FileMetadata[], file: FileToRead, target: ByteString): FileRead {
+  const metadata = metadataFor(table, file);
+  return batch.ostree && metadata ? { ostree: storeSymlink(batch.ostree, target, metadata) } : {};
+}
+
+/** What the ostree object shall have; `undefined` where ostree has no use for the file. */
+function metadataFor(table: readonly FileMetadata[], { ostree }: FileToRead): FileMetadata | undefined {
+  if (ostree === undefined) return undefined;
+  const metadata = table[ostree.metadata];
+  if (metadata === undefined) throw new Error("a file's metadata is missing from its batch");
+  return metadata;
+}
+
+function damaged(batch: FileBatch, file: FileToRead, how: string): OneholdError {
+  return new OneholdError("corrupt", `${batch.root}/${displayBytes(file.path)} ${how}`, {
+    subject: batch.root,
+    hint: "The image store's copy is damaged: remove the image and pull it again.",
+  });
+}
