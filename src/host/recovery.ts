@@ -13,6 +13,7 @@ import { openRepository, repositoryExists } from "#stores/ostree/repository.ts";
 import { clearStaging } from "#stores/ostree/staging.ts";
 import { clearJournal, type JournalEntry, readJournal } from "./journal.ts";
 import type { HostContext } from "./operation.ts";
+import { forgetLayers } from "./projection/layer-memory.ts";
 import { imageStoreExists } from "./sysroot.ts";
 
 /**
@@ -43,6 +44,7 @@ export async function recover(
     await withExclusiveLock(store, removeLeftovers);
     if (killed.unclean !== undefined) await dropDamagedLayers(store, killed.unclean, context);
   }
+  forgetLayers(sysroot);
   clearJournal(sysroot);
 }
 

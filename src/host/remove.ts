@@ -10,6 +10,7 @@ import { deleteRef, imageRef, listRefs } from "#stores/ostree/refs.ts";
 import { openRepository, repositoryExists, type Repository } from "#stores/ostree/repository.ts";
 import { findHostImage, type FoundImage } from "./find.ts";
 import { type HostContext, type Operation, runOperation } from "./operation.ts";
+import { forgetLayers } from "./projection/layer-memory.ts";
 import { removeNote } from "./records.ts";
 import { rootSet } from "./root-set.ts";
 
@@ -82,6 +83,7 @@ async function removeEverywhere(
   if (found.projected !== undefined) dropRefs(openRepository(sysroot.ostreeRepo), found.projected);
   if (found.stored !== undefined) await removeImage(openImageStore(sysroot.imageStore), found.stored);
   removeNote(sysroot, found.digest);
+  forgetLayers(sysroot);
   operation.stage("pruning");
   if (found.projected === undefined || !repositoryExists(sysroot.ostreeRepo)) return undefined;
   return pruneRepository(openRepository(sysroot.ostreeRepo), { signal: context.signal });

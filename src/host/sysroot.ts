@@ -13,6 +13,8 @@ export interface Sysroot {
     readonly path: string;
     readonly images: string;
     readonly pins: string;
+    /** What the layers hold: a cache. */
+    readonly layers: string;
     readonly lock: string;
     readonly operation: string;
     /** For what a pull downloads; on the sysroot's own file system. */
@@ -38,6 +40,7 @@ export function openSysroot(directory: string): Sysroot {
       path: state,
       images: path.join(state, "images"),
       pins: path.join(state, "pins"),
+      layers: path.join(state, "layers"),
       lock: path.join(state, "lock"),
       operation: path.join(state, "operation.json"),
       temporary: path.join(state, "tmp"),
@@ -47,7 +50,7 @@ export function openSysroot(directory: string): Sysroot {
 
 /** Makes Onehold's own folders. */
 export function makeStateDirectories(sysroot: Sysroot): void {
-  for (const directory of [sysroot.state.path, sysroot.state.images, sysroot.state.pins]) {
+  for (const directory of [sysroot.state.path, sysroot.state.images, sysroot.state.pins, sysroot.state.layers]) {
     fs.mkdirSync(directory, { recursive: true, mode: 0o755 });
   }
   fs.mkdirSync(sysroot.state.temporary, { recursive: true, mode: 0o700 });

@@ -24,6 +24,7 @@ import type { HostContext, Operation } from "../operation.ts";
 import type { FileNeeds } from "./file-batches.ts";
 import { FilePass } from "./file-pass.ts";
 import { ImportProgress } from "./import-progress.ts";
+import { recallLayer, rememberLayer } from "./layer-memory.ts";
 import type { FileBatch, FileRead } from "./read-files.ts";
 
 /** An image of the image store that the ostree repository shall have too. */
@@ -116,11 +117,18 @@ async function readLayers(
   });
   try {
     for (const [index, layer] of mostBytesFirst(layers)) {
-      const tree = await layerTree(layer.record, index, context.signal);
+      const remembered = recallLayer(context.sysroot, layer.diffId, index);
+      const tree = remembered?.tree ?? (await layerTree(layer.record, index, context.signal));
       const needs = new Map<FileNode | SymlinkNode, FileNeeds>();
-      for (const [node, wanted] of ostree.addLayer(index, tree)) needs.set(node, { ostree: wanted });
+      for (const [node, wanted] of ostree.addLayer(index, tree, remembered?.ostree))
+        needs.set(node, { ostree: wanted });
       progress.know(index, needs.keys());
-      await pass.give(layer.files, needs, () => ostree.finishLayer(index));
+      await pass.give(layer.files, needs, () => {
+        ostree.finishLayer(index);
+        const objects = ostree.objectsOfLayer(index);
+        if (objects !== undefined && objects.commit !== remembered?.ostree?.commit)
+          rememberLayer(context.sysroot, layer.diffId, { tree, ostree: objects });
+      });
     }
     await pass.finish();
   } finally {

@@ -66,6 +66,12 @@ export interface FileToImport {
   readonly expected?: Checksum;
 }
 
+/** The objects of a layer's files; they are in the repository for as long as the commit is. */
+export interface LayerObjects {
+  readonly commit: Checksum;
+  readonly objects: ReadonlyMap<FileNode | SymlinkNode, Checksum>;
+}
+
 export interface ImportResult {
   readonly commit: Checksum;
   readonly account: SharingAccount;
@@ -138,10 +144,15 @@ export class OstreeImport implements Disposable {
   }
 
   /**
-   * The files of a layer that have to be read; none where the repository has the layer. Layers may come in any
-   * order. Errors: `not-utf8`, `corrupt`.
+   * The files of a layer that have to be read; none where the repository has the layer. `remembered`: the layer's
+   * objects as `objectsOfLayer` told them of an earlier import. Layers may come in any order. Errors: `not-utf8`,
+   * `corrupt`.
    */
-  addLayer(index: number, tree: DirectoryNode): ReadonlyMap<FileNode | SymlinkNode, FileToImport> {
+  addLayer(
+    index: number,
+    tree: DirectoryNode,
+    remembered?: LayerObjects,
+  ): ReadonlyMap<FileNode | SymlinkNode, FileToImport> {
     const layer = this.#image.layers[index];
     if (layer === undefined) throw new Error(`the image has no layer ${index}`);
     const commit = this.#knownCommit(layer.digest);
@@ -153,9 +164,29 @@ export class OstreeImport implements Disposable {
       return native.files;
     }
     const { tree: ruled, leftOut } = applyPathRules(tree, { ostreeBase: this.#native > 0 });
-    const known = commit !== undefined && adoptObjects(this.#readMetadata, commit, ruled, this.#objects);
+    const known = commit !== undefined && this.#adopt(commit, ruled, remembered);
     this.#layers[index] = { tree, ruled, leftOut, known };
     return known ? new Map() : new Map([...filesOf(ruled)].map((node) => [node, node]));
+  }
+
+  #adopt(commit: Checksum, ruled: DirectoryNode, remembered: LayerObjects | undefined): boolean {
+    if (remembered?.commit !== commit) return adoptObjects(this.#readMetadata, commit, ruled, this.#objects);
+    for (const [node, checksum] of remembered.objects) this.#objects.set(node, checksum);
+    return true;
+  }
+
+  /** Which objects hold the files of a finished layer, to be remembered; `undefined` where it carries its own. */
+  objectsOfLayer(index: number): LayerObjects | undefined {
+    const layer = this.#image.layers[index];
+    const added = this.#layers[index];
+    const commit = layer && (this.#layerCommits.get(layer.digest) ?? this.#knownCommit(layer.digest));
+    if (commit === undefined || added === undefined || "native" in added) return undefined;
+    const objects = new Map<FileNode | SymlinkNode, Checksum>();
+    for (const node of filesOf(added.ruled)) {
+      const checksum = this.#objects.get(node);
+      if (checksum !== undefined) objects.set(node, checksum);
+    }
+    return { commit, objects };
   }
 
   /** What became of a file that `addLayer` asked for. */
