@@ -1,8 +1,7 @@
+import type { VerityAlgorithm } from "#base/verity-algorithm.ts";
 import { failureOf } from "./descriptor.ts";
 import { libc } from "./libc.ts";
 import { isErrno } from "./system-error.ts";
-
-export type VerityAlgorithm = "sha256" | "sha512";
 
 export interface VerityMeasurement {
   readonly algorithm: VerityAlgorithm;
