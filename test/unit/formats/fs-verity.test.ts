@@ -118,9 +118,7 @@ for (const [size, sha256, sha512] of filled) {
 }
 
 test("pieces of any size give what the tree's definition gives", () => {
-  const seed = Date.now() % 2 ** 31;
-  console.log(`seed ${seed}`);
-  const content = Buffer.from(createHash("shake256", { outputLength: 300_000 }).update(String(seed)).digest());
+  const content = Buffer.from(createHash("shake256", { outputLength: 300_000 }).update("content").digest());
   fc.assert(
     fc.property(
       fc.constantFrom(...algorithms),
@@ -140,7 +138,7 @@ test("pieces of any size give what the tree's definition gives", () => {
         assert.deepEqual(digester.update(bytes).digest(), expected, "it can be used again");
       },
     ),
-    { numRuns: 150, seed },
+    { numRuns: 150 },
   );
 });
 
