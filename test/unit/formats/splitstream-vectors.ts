@@ -94,3 +94,24 @@ export function withOldHeader(stream: Buffer): Buffer {
 export function sha256(bytes: Buffer): string {
   return createHash("sha256").update(bytes).digest("hex");
 }
+
+/** A stream with other sections. */
+export function rebuilt(stream: Buffer, change: { names?: Buffer; body?: Buffer; size?: bigint }): Buffer {
+  const section = (offset: number) =>
+    stream.subarray(Number(stream.readBigUInt64LE(32 + offset)), Number(stream.readBigUInt64LE(40 + offset)));
+  const sections: [number, Buffer][] = [
+    [0, section(0)],
+    [16, section(16)],
+    [48, change.names ?? section(48)],
+    [32, change.body ?? section(32)],
+  ];
+  const head = Buffer.from(stream.subarray(0, 112));
+  let position = head.length;
+  for (const [field, bytes] of sections) {
+    head.writeBigUInt64LE(BigInt(position), 32 + field);
+    position += bytes.length;
+    head.writeBigUInt64LE(BigInt(position), 40 + field);
+  }
+  if (change.size !== undefined) head.writeBigUInt64LE(change.size, 32 + 72);
+  return Buffer.concat([head, ...sections.map(([, bytes]) => bytes)]);
+}
