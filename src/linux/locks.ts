@@ -31,16 +31,23 @@ export function unlock(fd: number): void {
   setLock(fd, noLock);
 }
 
-/**
- * Waits for the lock by asking again and again: a blocking call would stop the event loop. Throws "busy" after
- * `timeoutMs` and "interrupted" when `signal` aborts.
- */
-export async function lock(fd: number, kind: LockKind, options: LockOptions): Promise<void> {
+/** Waits for the lock of `tryLock`. Throws "busy" after `timeoutMs` and "interrupted" when `signal` aborts. */
+export function lock(fd: number, kind: LockKind, options: LockOptions): Promise<void> {
+  return waitFor(() => tryLock(fd, kind), options);
+}
+
+/** Waits for the lock of `tryFlock`, as `lock` does. */
+export function flock(fd: number, kind: LockKind, options: LockOptions): Promise<void> {
+  return waitFor(() => tryFlock(fd, kind), options);
+}
+
+/** Asks again and again: a blocking call would stop the event loop. */
+async function waitFor(attempt: () => boolean, options: LockOptions): Promise<void> {
   const { what, timeoutMs, onWait, signal } = options;
   const deadline = performance.now() + (timeoutMs ?? Infinity);
   for (let pause = shortestPause; ; pause = Math.min(pause * 2, longestPause)) {
     if (signal?.aborted === true) throw interrupted(what, signal);
-    if (tryLock(fd, kind)) return;
+    if (attempt()) return;
     if (pause === shortestPause) onWait?.();
     const left = deadline - performance.now();
     if (left <= 0) throw stillBusy(what, timeoutMs ?? 0);

@@ -28,14 +28,17 @@ export interface SharedSource {
   readonly path: Buffer;
   readonly fd: number;
   readonly stat: fs.Stats;
-  /** What the shared file shall have. */
-  readonly metadata: FileMetadata;
+  /**
+   * What the shared file shall have: a hardlink will do where the source's inode has just that. "any": it will do
+   * always; "own-inode": never.
+   */
+  readonly metadata: FileMetadata | "any" | "own-inode";
 }
 
 /**
  * Makes `destination` (a path that must not exist yet) a file with the source's content, by the policy. With
- * `reflinked` and `copied` it is a new inode whose metadata `finish` sets (`createdMode` tells what it has); with `hardlinked` it is
- * the source's own inode, which already has the metadata wanted. `exists`: somebody made it before.
+ * `reflinked` and `copied` it is a new inode whose metadata `finish` sets (`createdMode` tells which mode it has); with
+ * `hardlinked` it is the source's own inode, which is left as it is. `exists`: somebody made it before.
  */
 export function shareContent(
   source: SharedSource,
@@ -67,20 +70,24 @@ export function shareContent(
 /** One file can refuse where others go: other NOCOW flags, a swap file, an inode at its limit of links. */
 const cannotShare = ["EINVAL", "EOPNOTSUPP", "EXDEV", "EPERM", "ETXTBSY"] as const;
 
-/** Owner's, group's and others' bits with which a new file is made for `metadata`: often a chmod can be saved. */
-export function createdMode(metadata: FileMetadata): number {
-  return metadata.mode & 0o777 & ~withheld;
+/** The permissions of a file that was made new for `metadata`: often the ones wanted, so that a chmod can be saved. */
+export function createdMode(metadata: SharedSource["metadata"]): number {
+  return wantedMode(metadata) & 0o777 & ~withheld;
+}
+
+function wantedMode(metadata: SharedSource["metadata"]): number {
+  return typeof metadata === "string" ? 0o644 : metadata.mode;
 }
 
 const withheld = umask();
 
 function makeNew(
   destination: string,
-  metadata: FileMetadata,
+  metadata: SharedSource["metadata"],
   finish: (fd: number) => void,
   fill: (fd: number) => void,
 ): "made" | "exists" | "can't" {
-  const fd = createExclusively(destination, metadata.mode & 0o777);
+  const fd = createExclusively(destination, wantedMode(metadata) & 0o777);
   if (fd === undefined) return "exists";
   try {
     try {
@@ -118,9 +125,10 @@ function copyContent(source: SharedSource, fd: number): void {
   }
 }
 
-/** A hardlink shares owner, mode and xattrs too, so the inode must have exactly those wanted. */
+/** A hardlink shares owner, mode and xattrs too, so the inode must have exactly those wanted, where some are. */
 function hasMetadata(source: SharedSource): boolean {
   const { stat, metadata } = source;
+  if (metadata === "any" || metadata === "own-inode") return metadata === "any";
   if (stat.uid !== metadata.uid || stat.gid !== metadata.gid || stat.mode !== metadata.mode) return false;
   const wanted = canonicalXattrs(metadata.xattrs);
   const names = listXattrs({ fd: source.fd }).toSorted();
