@@ -43,7 +43,7 @@ export interface ExternalFile {
   readonly kind: "external";
   readonly metadata: InodeMetadata;
   readonly size: number;
-  /** Where the content is, below the folder of objects: `ab/cdef…` in a repository. */
+  /** Where the content is, below the folder of objects: `ab/cdef…` in a repository. Empty where nothing says so. */
   readonly path: ByteString;
   /** The content's fs-verity digest, where the kernel shall check it. */
   readonly digest: Buffer | undefined;
@@ -61,4 +61,63 @@ export interface ComposefsSpecial {
   readonly type: "fifo" | "char" | "block" | "socket";
   /** As Linux encodes it in 32 bits (minor's low byte, then the major, then the rest of the minor); 0 but for devices. */
   readonly rdev: number;
+}
+
+/** What hides a name of the layers below, in an overlay: a character device of number 0. */
+export function isWhiteout(inode: ComposefsInode): boolean {
+  return inode.kind === "special" && inode.type === "char" && inode.rdev === 0;
+}
+
+/** The kind of file in `st_mode`. */
+export const fileType = {
+  mask: 0o170000,
+  fifo: 0o010000,
+  char: 0o020000,
+  directory: 0o040000,
+  block: 0o060000,
+  regular: 0o100000,
+  symlink: 0o120000,
+  socket: 0o140000,
+} as const;
+
+const specialTypes: ReadonlyMap<number, ComposefsSpecial["type"]> = new Map([
+  [fileType.fifo, "fifo"],
+  [fileType.char, "char"],
+  [fileType.block, "block"],
+  [fileType.socket, "socket"],
+]);
+
+/** Of files that are neither regular nor directory nor symlink; undefined for those. */
+export function specialTypeOf(mode: number): ComposefsSpecial["type"] | undefined {
+  return specialTypes.get(mode & fileType.mask);
+}
+
+export function modeOf(inode: ComposefsInode): number {
+  const { permissions } = inode.metadata;
+  switch (inode.kind) {
+    case "directory":
+      return fileType.directory | permissions;
+    case "inline":
+    case "external":
+      return fileType.regular | permissions;
+    case "symlink":
+      return fileType.symlink | permissions;
+    case "special":
+      return fileType[inode.type] | permissions;
+  }
+}
+
+/** Why no file can have this name; undefined for a good one. */
+export function faultOfName(name: ByteString): string | undefined {
+  if (name === "" || name === "." || name === "..") return `has the name "${name}", which no file can have`;
+  if (name.includes("/") || name.includes("\0")) return "has a name with a slash or a NUL, which no file can have";
+  return name.length > 255 ? "has a name of more than 255 bytes" : undefined;
+}
+
+/** Why a path can't be that of a file below the folder of objects; undefined for a good one. */
+export function faultOfBackingPath(path: ByteString): string | undefined {
+  if (path === "" || path.includes("\0") || path.length > 4095)
+    return "has a backing path that is empty, too long or has a NUL";
+  if (!path.includes("..")) return undefined;
+  return path.split("/").includes("..") ? "has a backing path that leads out of the folder of objects" : undefined;
 }

@@ -1,0 +1,163 @@
+import { type ByteString, byteString } from "#base/bytes.ts";
+import { type ComposefsDirectory, type ComposefsInode, type ComposefsLeaf, modeOf } from "./composefs-tree.ts";
+import { directorySize, withDots } from "./erofs-directory.ts";
+import { blockSize, stubNames } from "./erofs-format.ts";
+import type { Xattr } from "./xattrs.ts";
+
+/** How a dump file is written: as composefs-rs does, or as `composefs-info dump` prints an image of format 0 or 1. */
+export type DumpForm = "rust" | "c";
+
+/** Bytes, about: a tree's dump is given in pieces of this size. */
+const pieceSize = 1 << 16;
+
+/**
+ * A tree as a dump file: each directory before what is in it, names in the order of their bytes, xattrs sorted. The two
+ * forms differ in the size of directories (none, or what the image has) and in the fields of hardlinks that readers
+ * pass over. (composefs-info prints the xattrs that several files have before the others.)
+ */
+export function* writeDump(root: ComposefsDirectory, form: DumpForm = "rust"): Generator<Buffer, void, undefined> {
+  const links = new Map<ComposefsLeaf, Links>();
+  countLinks(root, links);
+  let piece = "";
+  for (const line of linesOf(root, "", true, links, form)) {
+    piece += line;
+    if (piece.length < pieceSize) continue;
+    yield Buffer.from(piece, "latin1");
+    piece = "";
+  }
+  if (piece !== "") yield Buffer.from(piece, "latin1");
+}
+
+interface Links {
+  count: number;
+  /** The first name, escaped, once it has been written. */
+  path: string | undefined;
+}
+
+function countLinks(directory: ComposefsDirectory, links: Map<ComposefsLeaf, Links>): void {
+  for (const inode of directory.entries.values()) {
+    if (inode.kind === "directory") {
+      countLinks(inode, links);
+      continue;
+    }
+    const known = links.get(inode);
+    if (known === undefined) links.set(inode, { count: 1, path: undefined });
+    else known.count++;
+  }
+}
+
+function* linesOf(
+  directory: ComposefsDirectory,
+  path: string,
+  isRoot: boolean,
+  links: ReadonlyMap<ComposefsLeaf, Links>,
+  form: DumpForm,
+): Generator<string, void, undefined> {
+  const names = [...directory.entries.keys()].sort();
+  const subdirectories = directory.entries
+    .values()
+    .reduce((count, { kind }) => count + (kind === "directory" ? 1 : 0), 0);
+  const size = form === "c" ? storedSize(names, isRoot) : 0;
+  yield lineOf(directory, isRoot ? "/" : path, size, 2 + subdirectories);
+  for (const name of names) {
+    const inode = directory.entries.get(name);
+    if (inode === undefined) continue;
+    const below = `${path}/${escape(name)}`;
+    if (inode.kind === "directory") {
+      yield* linesOf(inode, below, false, links, form);
+      continue;
+    }
+    const link = links.get(inode);
+    if (link?.path !== undefined) {
+      yield form === "rust"
+        ? `${below} 0 @120000 - - - - 0.0 ${link.path} - -\n`
+        : `${below} ${statOf(inode, sizeOf(inode), link.count, "@")} ${link.path} - -\n`;
+      continue;
+    }
+    if (link !== undefined && link.count > 1) link.path = below;
+    yield lineOf(inode, below, sizeOf(inode), link?.count ?? 1);
+  }
+}
+
+/** What an image of format 0 or 1 says. */
+function storedSize(sorted: readonly ByteString[], isRoot: boolean): number {
+  const { blocks, tail } = directorySize(withDots(isRoot ? [...new Set([...sorted, ...stubNames])].sort() : sorted));
+  return blocks * blockSize + tail;
+}
+
+function sizeOf(leaf: ComposefsLeaf): number {
+  switch (leaf.kind) {
+    case "inline":
+      return leaf.content.length;
+    case "external":
+      return leaf.size;
+    case "symlink":
+      return leaf.target.length;
+    case "special":
+      return 0;
+  }
+}
+
+function lineOf(inode: ComposefsInode, path: string, size: number, links: number): string {
+  const stat = statOf(inode, size, links, "");
+  const xattrs = xattrsOf(inode.metadata.xattrs);
+  switch (inode.kind) {
+    case "directory":
+    case "special":
+      return `${path} ${stat} - - -${xattrs}\n`;
+    case "inline":
+      return `${path} ${stat} - ${optional(byteString(inode.content))} -${xattrs}\n`;
+    case "external": {
+      const digest = inode.digest?.toString("hex") ?? "-";
+      return `${path} ${stat} ${optional(inode.path)} - ${digest}${xattrs}\n`;
+    }
+    case "symlink":
+      return `${path} ${stat} ${optional(inode.target)} - -${xattrs}\n`;
+  }
+}
+
+/** The fields from the size to the time. */
+function statOf(inode: ComposefsInode, size: number, links: number, mark: "" | "@"): string {
+  const { uid, gid, mtime } = inode.metadata;
+  const rdev = inode.kind === "special" ? inode.rdev : 0;
+  const mode = modeOf(inode).toString(8);
+  return `${size} ${mark}${mode} ${links} ${uid} ${gid} ${rdev} ${mtime.seconds}.${mtime.nanoseconds}`;
+}
+
+function xattrsOf(xattrs: readonly Xattr[]): string {
+  if (xattrs.length === 0) return "";
+  const sorted = xattrs.length === 1 ? xattrs : xattrs.toSorted((a, b) => (a.name < b.name ? -1 : 1));
+  return sorted.map(({ name, value }) => ` ${escapeXattr(name)}=${escapeXattr(byteString(value))}`).join("");
+}
+
+function optional(value: ByteString): string {
+  if (value === "") return "-";
+  return value === "-" ? "\\x2d" : escape(value);
+}
+
+const special = /[^\x21-\x5b\x5d-\x7e]/;
+const specials = /[^\x21-\x5b\x5d-\x7e]/g;
+const specialsOfXattrs = /[^\x21-\x3c\x3e-\x5b\x5d-\x7e]/g;
+
+function escape(value: ByteString): string {
+  return special.test(value) ? value.replace(specials, escapeByte) : value;
+}
+
+function escapeXattr(value: ByteString): string {
+  return value.replace(specialsOfXattrs, escapeByte);
+}
+
+function escapeByte(byte: string): string {
+  switch (byte) {
+    case "\\":
+      return "\\\\";
+    case "\n":
+      return "\\n";
+    case "\r":
+      return "\\r";
+    case "\t":
+      return "\\t";
+    default:
+      return `\\x${byte.charCodeAt(0).toString(16).padStart(2, "0")}`;
+  }
+}
