@@ -7,7 +7,7 @@ import type { Xattr } from "./xattrs.ts";
 /** How a dump file is written: as composefs-rs does, or as `composefs-info dump` prints an image of format 0 or 1. */
 export type DumpForm = "rust" | "c";
 
-/** Bytes, about: a tree's dump is given in pieces of this size. */
+/** Characters, about: how much of a dump file is text before it is bytes. */
 const pieceSize = 1 << 16;
 
 /**
@@ -15,17 +15,11 @@ const pieceSize = 1 << 16;
  * forms differ in the size of directories (none, or what the image has) and in the fields of hardlinks that readers
  * pass over. (composefs-info prints the xattrs that several files have before the others.)
  */
-export function* writeDump(root: ComposefsDirectory, form: DumpForm = "rust"): Generator<Buffer, void, undefined> {
-  const links = new Map<ComposefsLeaf, Links>();
-  countLinks(root, links);
-  let piece = "";
-  for (const line of linesOf(root, "", true, links, form)) {
-    piece += line;
-    if (piece.length < pieceSize) continue;
-    yield Buffer.from(piece, "latin1");
-    piece = "";
-  }
-  if (piece !== "") yield Buffer.from(piece, "latin1");
+export function writeDump(root: ComposefsDirectory, form: DumpForm = "rust"): Buffer {
+  const writer = new DumpWriter(form);
+  writer.count(root);
+  writer.write(root, "", true);
+  return writer.end();
 }
 
 interface Links {
@@ -34,48 +28,65 @@ interface Links {
   path: string | undefined;
 }
 
-function countLinks(directory: ComposefsDirectory, links: Map<ComposefsLeaf, Links>): void {
-  for (const inode of directory.entries.values()) {
-    if (inode.kind === "directory") {
-      countLinks(inode, links);
-      continue;
-    }
-    const known = links.get(inode);
-    if (known === undefined) links.set(inode, { count: 1, path: undefined });
-    else known.count++;
-  }
-}
+class DumpWriter {
+  readonly #form: DumpForm;
+  readonly #links = new Map<ComposefsLeaf, Links>();
+  readonly #pieces: Buffer[] = [];
+  #text = "";
 
-function* linesOf(
-  directory: ComposefsDirectory,
-  path: string,
-  isRoot: boolean,
-  links: ReadonlyMap<ComposefsLeaf, Links>,
-  form: DumpForm,
-): Generator<string, void, undefined> {
-  const names = [...directory.entries.keys()].sort();
-  const subdirectories = directory.entries
-    .values()
-    .reduce((count, { kind }) => count + (kind === "directory" ? 1 : 0), 0);
-  const size = form === "c" ? storedSize(names, isRoot) : 0;
-  yield lineOf(directory, isRoot ? "/" : path, size, 2 + subdirectories);
-  for (const name of names) {
-    const inode = directory.entries.get(name);
-    if (inode === undefined) continue;
-    const below = `${path}/${escape(name)}`;
-    if (inode.kind === "directory") {
-      yield* linesOf(inode, below, false, links, form);
-      continue;
+  constructor(form: DumpForm) {
+    this.#form = form;
+  }
+
+  count(directory: ComposefsDirectory): void {
+    for (const inode of directory.entries.values()) {
+      if (inode.kind === "directory") {
+        this.count(inode);
+        continue;
+      }
+      const known = this.#links.get(inode);
+      if (known === undefined) this.#links.set(inode, { count: 1, path: undefined });
+      else known.count++;
     }
-    const link = links.get(inode);
-    if (link?.path !== undefined) {
-      yield form === "rust"
-        ? `${below} 0 @120000 - - - - 0.0 ${link.path} - -\n`
-        : `${below} ${statOf(inode, sizeOf(inode), link.count, "@")} ${link.path} - -\n`;
-      continue;
+  }
+
+  write(directory: ComposefsDirectory, path: string, isRoot: boolean): void {
+    const names = [...directory.entries.keys()].sort();
+    let links = 2;
+    for (const inode of directory.entries.values()) if (inode.kind === "directory") links++;
+    const size = this.#form === "c" ? storedSize(names, isRoot) : 0;
+    this.#append(lineOf(directory, isRoot ? "/" : path, size, links));
+    for (const name of names) {
+      const inode = directory.entries.get(name);
+      if (inode === undefined) continue;
+      const below = `${path}/${escape(name)}`;
+      if (inode.kind === "directory") this.write(inode, below, false);
+      else this.#writeLeaf(inode, below);
     }
-    if (link !== undefined && link.count > 1) link.path = below;
-    yield lineOf(inode, below, sizeOf(inode), link?.count ?? 1);
+  }
+
+  end(): Buffer {
+    this.#pieces.push(Buffer.from(this.#text, "latin1"));
+    return Buffer.concat(this.#pieces);
+  }
+
+  #writeLeaf(leaf: ComposefsLeaf, path: string): void {
+    const link = this.#links.get(leaf);
+    const count = link?.count ?? 1;
+    if (link?.path === undefined) {
+      if (link !== undefined && count > 1) link.path = path;
+      this.#append(lineOf(leaf, path, sizeOf(leaf), count));
+      return;
+    }
+    const stat = this.#form === "rust" ? "0 @120000 - - - - 0.0" : statOf(leaf, sizeOf(leaf), count, "@");
+    this.#append(`${path} ${stat} ${link.path} - -\n`);
+  }
+
+  #append(line: string): void {
+    this.#text += line;
+    if (this.#text.length < pieceSize) return;
+    this.#pieces.push(Buffer.from(this.#text, "latin1"));
+    this.#text = "";
   }
 }
 

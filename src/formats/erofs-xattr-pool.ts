@@ -62,7 +62,7 @@ export class XattrPool {
 
   /** Whether an inode has a POSIX ACL. */
   get hasAcl(): boolean {
-    return this.#names.values().some(({ name }) => aclPrefixes.has(name.prefix));
+    return this.#names.values().some(({ name }) => aclPrefixes.has(name.prefix) && name.suffix === "");
   }
 
   /** What several inodes have, in the order of the table. */
