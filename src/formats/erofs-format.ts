@@ -1,5 +1,5 @@
 import type { ByteString } from "#base/bytes.ts";
-import type { ComposefsInode } from "./composefs-tree.ts";
+import { fileType } from "./composefs-tree.ts";
 
 /**
  * What composefs makes of EROFS (Linux: fs/erofs/erofs_fs.h): blocks of 4096 bytes, little-endian. Format 0 and 1 are
@@ -40,20 +40,19 @@ export const maxChunkBits = 43;
 /** The most entries that the C tools write. */
 export const maxChunks = 1024;
 
-const direntTypes = {
-  directory: 2,
-  inline: 1,
-  external: 1,
-  symlink: 7,
-  char: 3,
-  block: 4,
-  fifo: 5,
-  socket: 6,
-} as const;
+const direntTypes: ReadonlyMap<number, number> = new Map([
+  [fileType.regular, 1],
+  [fileType.directory, 2],
+  [fileType.char, 3],
+  [fileType.block, 4],
+  [fileType.fifo, 5],
+  [fileType.socket, 6],
+  [fileType.symlink, 7],
+]);
 
 /** The type of file, as a directory entry has it. */
-export function direntType(inode: ComposefsInode): number {
-  return direntTypes[inode.kind === "special" ? inode.type : inode.kind];
+export function direntTypeOfMode(mode: number): number {
+  return direntTypes.get(mode & fileType.mask) ?? 0;
 }
 
 export function roundUp(value: number, unit: number): number {

@@ -1,25 +1,54 @@
 import { type ByteString, byteString, byteStringOfText } from "#base/bytes.ts";
 import type { ExternalFile } from "./composefs-tree.ts";
+import type { ErofsFormat } from "./erofs-format.ts";
+import { noXattrs, type Xattr } from "./xattrs.ts";
+
+const empty = "" as ByteString;
 
 /**
  * What overlayfs reads in an image's xattrs, where the image is the upper of two layers and the folder of objects
  * the lower one; and the names under which a tree's own xattrs of that kind are kept from it.
  */
-export const overlayPrefix = "trusted.overlay." as ByteString;
-export const escapedPrefix = "trusted.overlay.overlay." as ByteString;
+const overlayPrefix = "trusted.overlay." as ByteString;
+const escapedPrefix = "trusted.overlay.overlay." as ByteString;
 export const metacopyName = "trusted.overlay.metacopy" as ByteString;
 export const redirectName = "trusted.overlay.redirect" as ByteString;
 /** Of the root, in formats 0 and 1: nothing of the folder of objects shows. */
 export const opaqueName = "trusted.overlay.opaque" as ByteString;
 export const opaqueRoot = "y" as ByteString;
 
-/** Whiteouts are real devices in format 2. In the others they are empty files with these xattrs, */
-export const whiteoutXattrs = ["trusted.overlay.overlay.whiteout", "user.overlay.whiteout"].map(byteStringOfText);
-/** and their directory has these, all empty, */
-export const whiteoutsXattrs = ["trusted.overlay.overlay.whiteouts", "user.overlay.whiteouts"].map(byteStringOfText);
-/** and in format 1 these, of the value `x`. */
-export const opaqueXattrs = ["trusted.overlay.overlay.opaque", "user.overlay.opaque"].map(byteStringOfText);
-export const opaqueDirectory = "x" as ByteString;
+/** Whiteouts are real devices in format 2. In the others they are empty files with these xattrs. */
+export const xattrsOfWhiteout: ReadonlyMap<ByteString, ByteString> = new Map(
+  ["trusted.overlay.overlay.whiteout", "user.overlay.whiteout"].map((name) => [byteStringOfText(name), empty]),
+);
+
+/** What the directory of a whiteout has in formats 0 and 1. */
+export function xattrsOfWhiteouts(format: ErofsFormat): ReadonlyMap<ByteString, ByteString> {
+  return format === 0 ? whiteouts : whiteoutsAndOpaque;
+}
+
+const whiteouts: ReadonlyMap<ByteString, ByteString> = new Map(
+  ["trusted.overlay.overlay.whiteouts", "user.overlay.whiteouts"].map((name) => [byteStringOfText(name), empty]),
+);
+const whiteoutsAndOpaque: ReadonlyMap<ByteString, ByteString> = new Map([
+  ...whiteouts,
+  ...["trusted.overlay.overlay.opaque", "user.overlay.opaque"].map(
+    (name) => [byteStringOfText(name), byteStringOfText("x")] as const,
+  ),
+]);
+
+/** @param own xattrs of a regular file, under the tree's names */
+export function isEscapedWhiteout(own: readonly Xattr[]): boolean {
+  return own.some(({ name }) => name === whiteoutMark);
+}
+
+const whiteoutMark = "trusted.overlay.whiteout";
+
+/** Xattrs of a tree, without those that an image added. */
+export function withoutXattrs(own: readonly Xattr[], added: ReadonlyMap<ByteString, ByteString>): readonly Xattr[] {
+  const kept = own.filter(({ name, value }) => added.get(escapeOverlayName(name)) !== byteString(value));
+  return kept.length === 0 ? noXattrs : kept;
+}
 
 export function escapeOverlayName(name: ByteString): ByteString {
   if (!name.startsWith(overlayPrefix)) return name;
@@ -44,11 +73,13 @@ export function metacopyValue(digest: Buffer | undefined): ByteString {
   return `${header}${byteString(digest)}` as ByteString;
 }
 
-/** The digest in a metacopy xattr; "none" where it has none; undefined where it is not well formed. */
-export function parseMetacopy(value: ByteString): ByteString | "none" | undefined {
-  if (value === "") return "none";
-  const header = value.length === 36 ? metacopyHeader[32] : value.length === 68 ? metacopyHeader[64] : undefined;
-  return header !== undefined && value.startsWith(header) ? (value.slice(4) as ByteString) : undefined;
+/** Where the digest in a metacopy xattr begins; "none" where it has none; undefined where it is not well formed. */
+export function parseMetacopy(bytes: Buffer, start: number, end: number): number | "none" | undefined {
+  const length = end - start;
+  if (length === 0) return "none";
+  const algorithm = length === 36 ? 1 : length === 68 ? 2 : undefined;
+  const isValid = bytes[start] === 0 && bytes[start + 1] === length && bytes[start + 2] === 0;
+  return isValid && algorithm !== undefined && bytes[start + 3] === algorithm ? start + 4 : undefined;
 }
 
 /** The value of the redirect xattr, empty for none. composefs-rs goes by the digest alone. */

@@ -9,7 +9,7 @@ import {
   modeOf,
 } from "./composefs-tree.ts";
 import { withDots } from "./erofs-directory.ts";
-import { direntType, type ErofsFormat, stubNames } from "./erofs-format.ts";
+import { direntTypeOfMode, type ErofsFormat, stubNames } from "./erofs-format.ts";
 import * as overlay from "./erofs-overlay.ts";
 import { type PooledXattr, XattrPool } from "./erofs-xattr-pool.ts";
 import { noXattrs } from "./xattrs.ts";
@@ -66,7 +66,7 @@ class Planner {
   }
 
   planDirectory(directory: ComposefsDirectory, above: PlannedInode | undefined): PlannedInode {
-    const planned = this.#add(directory, modeOf(directory), direntType(directory), above);
+    const planned = this.#add(directory, modeOf(directory), above);
     planned.links = 2;
     const entries = above === undefined && this.#format !== 2 ? this.#withStubs(directory) : directory.entries;
     let hasWhiteouts = false;
@@ -98,19 +98,19 @@ class Planner {
       return known;
     }
     const mode = isEscaped ? fileType.regular | leaf.metadata.permissions : modeOf(leaf);
-    const planned = this.#add(leaf, mode, isEscaped ? regularDirent : direntType(leaf), home);
+    const planned = this.#add(leaf, mode, home);
     this.#leaves.set(leaf, planned);
     planned.links = 1;
-    planned.xattrs = isEscaped ? this.#xattrsOfWhiteout(leaf) : this.#xattrsOfLeaf(leaf);
+    planned.xattrs = isEscaped ? this.#with(leaf, overlay.xattrsOfWhiteout) : this.#xattrsOfLeaf(leaf);
     return planned;
   }
 
-  #add(source: ComposefsInode, mode: number, type: number, home: PlannedInode | undefined): PlannedInode {
+  #add(source: ComposefsInode, mode: number, home: PlannedInode | undefined): PlannedInode {
     const isDirectory = source.kind === "directory";
     const planned: PlannedInode = {
       source,
       mode,
-      direntType: type,
+      direntType: direntTypeOfMode(mode),
       xattrs: noPooled,
       links: 0,
       names: isDirectory ? [] : noNames,
@@ -155,17 +155,9 @@ class Planner {
     return this.#ordered([...pooled, ...this.#own(leaf)]);
   }
 
-  #xattrsOfWhiteout(leaf: ComposefsLeaf): readonly PooledXattr[] {
-    return this.#with(leaf, new Map(overlay.whiteoutXattrs.map((name) => [name, "" as ByteString])));
-  }
-
   #xattrsOfDirectory(directory: ComposefsDirectory, hasWhiteouts: boolean): readonly PooledXattr[] {
-    const added = new Map<ByteString, ByteString>();
+    const added = new Map(hasWhiteouts ? overlay.xattrsOfWhiteouts(this.#format) : []);
     if (this.#format !== 2 && directory === this.#root) added.set(overlay.opaqueName, overlay.opaqueRoot);
-    if (hasWhiteouts) {
-      for (const name of overlay.whiteoutsXattrs) added.set(name, "" as ByteString);
-      if (this.#format === 1) for (const name of overlay.opaqueXattrs) added.set(name, overlay.opaqueDirectory);
-    }
     return this.#with(directory, added);
   }
 
@@ -192,7 +184,6 @@ class Planner {
   }
 }
 
-const regularDirent = 1;
 const noPooled: readonly PooledXattr[] = [];
 const noNames: ByteString[] = [];
 const noTargets: PlannedInode[] = [];
