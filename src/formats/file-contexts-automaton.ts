@@ -2,28 +2,55 @@ import type { ByteString } from "#base/bytes.ts";
 import { OneholdError } from "#base/errors.ts";
 import type { Pattern } from "./file-contexts-pattern.ts";
 
-/** Counts what matching costs, so that a hostile policy ends in an error and not in a hang. */
-export interface Effort {
-  /** Steps of automata and rules looked at so far. */
-  steps: number;
-}
-
 /** Real rules have less than 100 states; `(x{999}){999}` would have a million. */
 const maxStates = 4000;
+/** Numbers in all sets of states that are remembered: some 50 MB. Debian's policy has a hundredth of it. */
+const maxRemembered = 4_000_000;
+
+/** What the automata of a policy share: what they cost, and what they remember of earlier texts. */
+export class Workspace {
+  /** Work so far: bytes of text, and states made. A hostile policy shall end in an error and not in a hang. */
+  steps = 0;
+  readonly #starts = new Map<Automaton, StateSet>();
+  #remembered = 0;
+
+  startOf(automaton: Automaton, make: () => StateSet): StateSet {
+    let start = this.#starts.get(automaton);
+    if (start === undefined) this.#starts.set(automaton, (start = make()));
+    return start;
+  }
+
+  remember(size: number): void {
+    this.steps += size;
+    this.#remembered += size;
+    if (this.#remembered < maxRemembered) return;
+    this.#starts.clear();
+    this.#remembered = 0;
+  }
+}
+
+/** The states that an automaton can be in after some text: a state of a deterministic automaton, made when needed. */
+interface StateSet {
+  readonly states: readonly number[];
+  readonly accepts: boolean;
+  /** What follows after a byte, by the byte's class. */
+  readonly next: (StateSet | undefined)[];
+  /** All sets of this automaton, by their states. */
+  readonly known: Map<string, StateSet>;
+}
 
 /**
  * A pattern as a nondeterministic automaton, run on all states at once: the cost of a match is at most the length of
- * the text times the number of states, whatever the pattern. JavaScript's own RegExp backtracks, and hangs on
- * patterns made for it.
+ * the text times the number of states, whatever the pattern, and mostly a look into a table for each byte.
+ * JavaScript's own RegExp backtracks, and hangs on patterns made for it.
  */
 export class Automaton {
   /** Of each state: the set of bytes that lead to the next one; none where the state forks or ends. */
   readonly #sets: readonly (Uint8Array | undefined)[];
   /** Of a fork: the two states that follow without a byte. The same one twice is a jump. */
   readonly #forks: readonly (readonly [number, number] | undefined)[];
-  /** At which step a state was last reached. */
-  readonly #marks: Float64Array;
-  #mark = 0;
+  /** Bytes that no set tells apart are of one class. */
+  readonly #classes: Uint8Array;
 
   /** @throws OneholdError "unsupported" where the pattern is too large */
   constructor(pattern: Pattern) {
@@ -32,7 +59,7 @@ export class Automaton {
     builder.end();
     this.#sets = builder.sets;
     this.#forks = builder.forks;
-    this.#marks = new Float64Array(builder.sets.length).fill(-1);
+    this.#classes = classesOf(new Set(builder.sets));
   }
 
   /** States. */
@@ -41,34 +68,59 @@ export class Automaton {
   }
 
   /** Whether the text from `start` to its end is one of the pattern's. */
-  matches(text: ByteString, start: number, effort: Effort): boolean {
-    let current: number[] = [];
-    let next: number[] = [];
-    this.#follow(0, current, effort);
-    for (let at = start; at < text.length && current.length > 0; at++) {
+  matches(text: ByteString, start: number, workspace: Workspace): boolean {
+    let set = workspace.startOf(this, () => this.#setOf([0], new Map(), workspace));
+    let at = start;
+    for (; at < text.length && set.states.length > 0; at++) {
       const byte = text.charCodeAt(at);
-      this.#mark++;
-      for (const state of current) if (this.#sets[state]?.[byte] === 1) this.#follow(state + 1, next, effort);
-      [current, next] = [next, current];
-      next.length = 0;
+      set = set.next[this.#classes[byte] ?? 0] ?? this.#follow(set, byte, workspace);
     }
-    this.#mark++;
-    return current.includes(this.#sets.length - 1);
+    workspace.steps += at - start;
+    return set.accepts;
   }
 
-  /** Adds the states that are reached without a byte; of those only the ones that take a byte, or the end. */
-  #follow(state: number, into: number[], effort: Effort): void {
-    effort.steps++;
-    if (this.#marks[state] === this.#mark) return;
-    this.#marks[state] = this.#mark;
-    const fork = this.#forks[state];
-    if (fork === undefined) {
-      into.push(state);
-      return;
-    }
-    this.#follow(fork[0], into, effort);
-    this.#follow(fork[1], into, effort);
+  #follow(from: StateSet, byte: number, workspace: Workspace): StateSet {
+    const after = from.states.filter((state) => this.#sets[state]?.[byte] === 1).map((state) => state + 1);
+    const set = this.#setOf(after, from.known, workspace);
+    from.next[this.#classes[byte] ?? 0] = set;
+    workspace.remember(1);
+    return set;
   }
+
+  /** With the states that are reached without a byte; of those only the ones that take a byte, or the end. */
+  #setOf(reached: number[], known: Map<string, StateSet>, workspace: Workspace): StateSet {
+    const seen = new Set<number>();
+    for (const waiting = reached; waiting.length > 0; ) {
+      const state = waiting.pop();
+      if (state === undefined || seen.has(state)) continue;
+      seen.add(state);
+      waiting.push(...(this.#forks[state] ?? []));
+    }
+    workspace.steps += seen.size;
+    const states = [...seen].filter((state) => this.#forks[state] === undefined).toSorted((a, b) => a - b);
+    const key = states.join();
+    const there = known.get(key);
+    if (there !== undefined) return there;
+    const set: StateSet = { states, accepts: states.at(-1) === this.#sets.length - 1, next: [], known };
+    known.set(key, set);
+    workspace.remember(2 * states.length + 1);
+    return set;
+  }
+}
+
+function classesOf(sets: ReadonlySet<Uint8Array | undefined>): Uint8Array {
+  const classes = new Uint8Array(256);
+  for (const set of sets) {
+    if (set === undefined) continue;
+    const finer = new Map<number, number>();
+    for (let byte = 0; byte < 256; byte++) {
+      const key = (classes[byte] ?? 0) * 2 + (set[byte] ?? 0);
+      const known = finer.get(key) ?? finer.size;
+      finer.set(key, known);
+      classes[byte] = known;
+    }
+  }
+  return classes;
 }
 
 class Builder {

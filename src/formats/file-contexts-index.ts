@@ -1,6 +1,6 @@
 import type { ByteString } from "#base/bytes.ts";
 import { OneholdError } from "#base/errors.ts";
-import { Automaton, type Effort } from "./file-contexts-automaton.ts";
+import { Automaton, Workspace } from "./file-contexts-automaton.ts";
 import type { ContextRule, FileType } from "./file-contexts-lines.ts";
 import type { Pattern } from "./file-contexts-pattern.ts";
 
@@ -35,7 +35,8 @@ const maxStates = 1_000_000;
 export class RuleIndex {
   readonly #exact = new Map<ByteString, IndexedRule[]>();
   readonly #byDirectory = new Map<string, Candidate[]>();
-  readonly #effort: Effort = { steps: -stepsToBeginWith };
+  readonly #workspace = new Workspace();
+  #allowed = stepsToBeginWith;
   #states = 0;
 
   constructor(rules: readonly IndexedRule[]) {
@@ -47,15 +48,13 @@ export class RuleIndex {
 
   /** `path` begins with a slash; neither ends with one nor has two together. */
   find(path: ByteString, type: FileType): ContextRule | undefined {
-    this.#effort.steps -= stepsPerLookup;
+    this.#allowed = Math.min(this.#allowed + stepsPerLookup, this.#workspace.steps + stepsToBeginWith);
     let best = this.#exact.get(path)?.find(({ rule }) => isFor(rule, type));
     for (let end = path.length; end >= 0; end = end === 0 ? -1 : Math.max(0, path.lastIndexOf("/", end - 1))) {
-      this.#effort.steps += 1 + (end >> 4);
+      this.#workspace.steps += 1 + (end >> 4);
       const candidates = this.#byDirectory.get(path.slice(0, end));
       if (candidates !== undefined) best = this.#findAbove(best, candidates, path, type) ?? best;
     }
-    // No more is saved up than what a later path may need.
-    this.#effort.steps = Math.max(this.#effort.steps, -stepsToBeginWith);
     return best?.rule;
   }
 
@@ -66,12 +65,12 @@ export class RuleIndex {
     type: FileType,
   ): IndexedRule | undefined {
     for (const candidate of candidates) {
-      this.#effort.steps++;
+      this.#workspace.steps++;
       if (best !== undefined && candidate.rank < best.rank) return undefined;
       if (!isFor(candidate.rule, type) || !path.startsWith(candidate.prefix)) continue;
-      if (this.#effort.steps > 0) throw tooSlow(candidate.rule);
+      if (this.#workspace.steps > this.#allowed) throw tooSlow(candidate.rule);
       candidate.automaton ??= this.#automatonOf(candidate);
-      if (candidate.automaton.matches(path, candidate.from, this.#effort)) return candidate;
+      if (candidate.automaton.matches(path, candidate.from, this.#workspace)) return candidate;
     }
     return undefined;
   }

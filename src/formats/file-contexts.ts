@@ -45,8 +45,8 @@ export function composefsContexts(files: ContextFiles): FileContexts {
   const rules = rulesOf(files, ["file_contexts", "file_contexts.local", "file_contexts.homedirs"], "composefs");
   const index = new RuleIndex(
     rules.map((rule, rank) => {
-      const pattern = () => parsePattern(rule.pattern);
-      return indexed(rule, rank, pattern, "" as ByteString);
+      if (isLiteral(rule.pattern)) return literal(rule, rank, unescaped(rule.pattern));
+      return indexed(rule, rank, () => parsePattern(rule.pattern), "" as ByteString);
     }),
   );
   const aliases = new Map(
@@ -92,17 +92,16 @@ export function libselinuxContexts(files: ContextFiles): FileContexts {
 function asLibselinux(rule: ContextRule, position: number): IndexedRule[] {
   if (isLiteral(rule.pattern)) {
     const path = unescaped(rule.pattern);
-    return [path, `${path}\n` as ByteString].map((prefix) => ({
-      rule,
-      rank: literalRank + position,
-      prefix,
-      from: prefix.length,
-      rest: undefined,
-    }));
+    const rank = literalRank + position;
+    return [literal(rule, rank, path), literal(rule, rank, `${path}\n` as ByteString)];
   }
   const stem = firstName.exec(rule.pattern)?.[0] ?? "";
   const pattern = () => unanchored(parsePattern(rule.pattern.slice(stem.length) as ByteString));
   return [indexed(rule, position, pattern, unescaped(stem))];
+}
+
+function literal(rule: ContextRule, rank: number, path: ByteString): IndexedRule {
+  return { rule, rank, prefix: path, from: path.length, rest: undefined };
 }
 
 /** What libselinux compares as it is: the first name of a path, where more follows. */
