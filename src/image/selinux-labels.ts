@@ -1,0 +1,152 @@
+import { type ByteString, bytesOf, byteStringOfText } from "#base/bytes.ts";
+import { unreachable } from "#base/errors.ts";
+import type { FileContexts } from "#formats/file-contexts.ts";
+import type { FileType } from "#formats/file-contexts-lines.ts";
+import type { FileMetadata } from "#formats/ostree-objects.ts";
+import type { SelinuxPolicy } from "./selinux-policy.ts";
+import type { DirectoryNode, TreeNode } from "./tree.ts";
+
+/**
+ * The tree with the labels that composefs-rs gives it, without NUL; a file that the policy has no label for loses the
+ * one it has, as all do where there is no policy. What is labelled already stays the same node. Names that are
+ * hardlinks of each other are so afterwards only if they have the same label.
+ */
+export function withComposefsLabels(root: DirectoryNode, policy: SelinuxPolicy | undefined): DirectoryNode {
+  const contexts = policy?.contexts ?? unlabelled;
+  const label = (path: ByteString, type: FileType) => contexts.labelOf(path, type) ?? none;
+  return new Labeller(contexts, label).relabel(root);
+}
+
+/**
+ * The tree, after ostree's path rules, with the labels that libostree gives it where it commits with that policy, with
+ * a NUL; a file that the policy has no label for keeps what it has. /usr/etc is looked up as such: what a policy says
+ * of /etc counts for it by a substitution only. What is labelled already stays the same node, so that only other
+ * nodes need an object of their own. Hardlinks: as with composefs.
+ */
+export function withOstreeLabels(root: DirectoryNode, policy: SelinuxPolicy): DirectoryNode {
+  const { contexts } = policy;
+  const label = (path: ByteString, type: FileType) => {
+    const found = contexts.labelOf(path === proc ? mountPoint : path, type);
+    return found === undefined ? undefined : (`${found}\0` as ByteString);
+  };
+  return new Labeller(contexts, label).relabel(root);
+}
+
+/** A file for which the programs that label would not agree. */
+export interface LabelDifference {
+  readonly path: ByteString;
+  /** Without NUL; none where it gets no label. */
+  readonly libselinux: ByteString | undefined;
+  readonly composefs: ByteString | undefined;
+}
+
+/** Where, in an image's tree (before any store's path rules), libselinux and composefs-rs read a policy differently. */
+export function* labelDifferences(
+  root: DirectoryNode,
+  contexts: { readonly libselinux: FileContexts; readonly composefs: FileContexts },
+): Iterable<LabelDifference> {
+  const { libselinux, composefs } = contexts;
+  const visit = function* (node: TreeNode, path: ByteString, composefsPath: ByteString): Iterable<LabelDifference> {
+    const type = typeOf(node);
+    const labels = { libselinux: libselinux.labelOf(path, type), composefs: composefs.labelOf(composefsPath, type) };
+    if (labels.libselinux !== labels.composefs) yield { path, ...labels };
+    if (node.kind !== "directory") return;
+    for (const [name, child] of node.children) {
+      yield* visit(child, libselinux.childPath(path, name), composefs.childPath(composefsPath, name));
+    }
+  };
+  yield* visit(root, top, top);
+}
+
+const top = byteStringOfText("/");
+const proc = byteStringOfText("/proc");
+/** libostree labels /proc so, since it is a mount point and policies have no label for it. */
+const mountPoint = byteStringOfText("/mnt");
+const xattrName = byteStringOfText("security.selinux");
+/** No label, as opposed to the one that is there. */
+const none = byteStringOfText("");
+
+const unlabelled: FileContexts = { childPath: () => top, labelOf: () => undefined };
+
+/** What a path's label shall be: `none` for no label at all, undefined for whatever is there. */
+type LabelOf = (path: ByteString, type: FileType) => ByteString | undefined;
+
+class Labeller {
+  readonly #contexts: FileContexts;
+  readonly #labelOf: LabelOf;
+  /** By label: metadata with it, by the metadata that it was. Many files share one. */
+  readonly #metadata = new Map<ByteString, Map<FileMetadata, FileMetadata>>();
+  /** By label: the new node of a file, which may have several names. */
+  readonly #leaves = new Map<ByteString, Map<TreeNode, TreeNode>>();
+
+  constructor(contexts: FileContexts, labelOf: LabelOf) {
+    this.#contexts = contexts;
+    this.#labelOf = labelOf;
+  }
+
+  relabel(root: DirectoryNode): DirectoryNode {
+    return this.#directory(root, top);
+  }
+
+  #directory(node: DirectoryNode, path: ByteString): DirectoryNode {
+    const label = this.#labelOf(path, "d");
+    const metadata = label === undefined ? node.metadata : this.#labelled(node.metadata, label);
+    let changed = metadata !== node.metadata;
+    const children = new Map<ByteString, TreeNode>();
+    for (const [name, child] of node.children) {
+      const childPath = this.#contexts.childPath(path, name);
+      const after = child.kind === "directory" ? this.#directory(child, childPath) : this.#leaf(child, childPath);
+      changed ||= after !== child;
+      children.set(name, after);
+    }
+    return changed ? { ...node, metadata, children } : node;
+  }
+
+  #leaf(node: Exclude<TreeNode, DirectoryNode>, path: ByteString): TreeNode {
+    const label = this.#labelOf(path, typeOf(node));
+    if (label === undefined) return node;
+    const metadata = this.#labelled(node.metadata, label);
+    if (metadata === node.metadata) return node;
+    return remembered(this.#leaves, label, node, () => ({ ...node, metadata }));
+  }
+
+  #labelled(metadata: FileMetadata, label: ByteString): FileMetadata {
+    return remembered(this.#metadata, label, metadata, () => withLabel(metadata, label));
+  }
+}
+
+function withLabel(metadata: FileMetadata, label: ByteString): FileMetadata {
+  const value = bytesOf(label);
+  const there = metadata.xattrs.find(({ name }) => name === xattrName);
+  if (there === undefined ? label === none : there.value.equals(value) && label !== none) return metadata;
+  const others = metadata.xattrs.filter((xattr) => xattr !== there);
+  return { ...metadata, xattrs: label === none ? others : [...others, { name: xattrName, value }] };
+}
+
+function remembered<Value extends object>(
+  known: Map<ByteString, Map<Value, Value>>,
+  label: ByteString,
+  before: Value,
+  make: () => Value,
+): Value {
+  let ofLabel = known.get(label);
+  if (ofLabel === undefined) known.set(label, (ofLabel = new Map()));
+  let after = ofLabel.get(before);
+  if (after === undefined) ofLabel.set(before, (after = make()));
+  return after;
+}
+
+function typeOf(node: TreeNode): FileType {
+  switch (node.kind) {
+    case "directory":
+      return "d";
+    case "file":
+      return "-";
+    case "symlink":
+      return "l";
+    case "special":
+      return node.type === "fifo" ? "p" : node.type === "char" ? "c" : "b";
+    default:
+      return unreachable(node);
+  }
+}
