@@ -5,7 +5,7 @@ import { isHostImage } from "#image/host-image.ts";
 import { formatReference, type ImageReference, storedName } from "#image/reference.ts";
 import { openDirectory } from "#linux/descriptor.ts";
 import { syncfs } from "#linux/sync.ts";
-import { type ProbeResult, probeSharing } from "#sharing/probe.ts";
+import { probeSharing } from "#sharing/probe.ts";
 import { inspectRemote, type RemoteManifest } from "#sources/inspect-remote.ts";
 import { pullImage, type PullRequest } from "#sources/pull.ts";
 import { type ImageRecord, readConfig, readManifest } from "#stores/containers-storage/images.ts";
@@ -13,7 +13,9 @@ import { findImage, type ImageStore, listLayers, openImageStore } from "#stores/
 import { makeStores } from "./init.ts";
 import { type HostContext, type Operation, runOperation } from "./operation.ts";
 import { addPin, isPinned } from "./pins.ts";
-import { type Projection, projectIntoOstree } from "./projection/projection.ts";
+import type { ComposefsProjection } from "./projection/composefs.ts";
+import type { OstreeProjection } from "./projection/ostree.ts";
+import { project, type Projections } from "./projection/projection.ts";
 import { type ImageNote, readNote, writeNote } from "./records.ts";
 import { demandSpace, warnOfTightSpace, watchSpace } from "./space.ts";
 import { type Stopwatch, stopwatch } from "./stopwatch.ts";
@@ -36,7 +38,8 @@ export interface PullResult {
   readonly imageStore: "pulled" | "present";
   /** Bytes of the layers' blobs. */
   readonly bytes: { readonly fetched: number; readonly cached: number };
-  readonly ostree: Projection | undefined;
+  readonly ostree?: OstreeProjection;
+  readonly composefs?: ComposefsProjection;
   /** Wall time by phase, in milliseconds. */
   readonly milliseconds: Readonly<Record<"inspect" | "pull" | "sync" | "share" | "total", number>>;
 }
@@ -48,8 +51,7 @@ export function pull(context: HostContext, options: PullOptions): Promise<PullRe
     const clock = stopwatch("inspect", "pull", "sync", "share");
     await makeStores(context);
     const store = openImageStore(context.sysroot.imageStore);
-    const probe = probeSharing(context.sysroot.imageStore, context.sysroot.ostreeRepo);
-    tellWhatSharingCosts(context, options, probe);
+    tellWhatSharingCosts(context, options);
     const remote = await clock.time("inspect", () =>
       inspectRemote(options.reference, { tlsVerify: options.tlsVerify, signal: context.signal }),
     );
@@ -59,22 +61,25 @@ export function pull(context: HostContext, options: PullOptions): Promise<PullRe
     const documents = { manifest: readManifest(image), config: readConfig(image) };
     const config = parseConfig(documents.config);
     const pinned = options.pin || isPinned(context.sysroot, image.digest);
-    const record = (ostree: ImageNote["ostree"]) =>
-      writeNote(context.sysroot, image.digest, newNote(reference, ostree), documents);
-    let ostree: Projection | undefined;
+    const record = (stores: Pick<ImageNote, "ostree" | "composefs">) =>
+      writeNote(context.sysroot, image.digest, newNote(reference, stores), documents);
+    let projections: Projections = {};
     if (options.host || isHostImage(config.labels)) {
-      const request = { image, store, documents, config, reference, pinned, probe, allowCopy: options.allowCopy };
-      ostree = await clock
-        .time("share", () => projectIntoOstree(context, operation, request))
+      const request = { image, store, documents, config, reference, pinned, allowCopy: options.allowCopy };
+      projections = await clock
+        .time("share", () => project(context, operation, request))
         .catch((error: unknown) => {
           // The image stays in the image store, and `image list` can say why ostree has none of it.
-          if (error instanceof OneholdError) record({ state: "refused", code: error.code, message: error.message });
+          if (error instanceof OneholdError)
+            record({ ostree: { state: "refused", code: error.code, message: error.message } });
           throw error;
         });
     }
     operation.stage("recording");
-    // A note that is there knows more: how the bytes got there when they did.
-    if (ostree?.state === "imported" || readNote(context.sysroot, image.digest) === undefined) record(noteOf(ostree));
+    // What is noted already knows more: how the bytes got there when they did.
+    const noted = readNote(context.sysroot, image.digest);
+    const isNew = Object.values(projections).some((projection) => projection?.state === "imported");
+    if (isNew || noted === undefined) record(notesOf(projections, noted));
     if (options.pin) addPin(context.sysroot, image.digest, reference);
     return {
       reference,
@@ -82,33 +87,49 @@ export function pull(context: HostContext, options: PullOptions): Promise<PullRe
       pinned,
       imageStore: there === undefined ? "pulled" : "present",
       bytes,
-      ostree,
+      ...projections,
       milliseconds: clock.result(),
     };
   });
 }
 
 /** Before the first byte is fetched: a host image that can't be shared at all is refused, a worse way is told. */
-function tellWhatSharingCosts({ report }: HostContext, { host, allowCopy }: PullOptions, probe: ProbeResult): void {
-  if (probe.method === "reflink") return;
-  if (probe.method === "none" && host && !allowCopy) {
-    throw new OneholdError("cannot-share", `no file can be shared with the ostree repository: ${probe.reason}`, {
-      hint: "With --allow-copy every file is copied: the image takes its size a second time.",
-    });
+function tellWhatSharingCosts({ sysroot, report }: HostContext, { host, allowCopy }: PullOptions): void {
+  const stores = [
+    ...(sysroot.backend === "composefs" ? [] : [{ name: "ostree", folder: sysroot.ostreeRepo }]),
+    ...(sysroot.backend === "ostree" ? [] : [{ name: "composefs", folder: sysroot.composefs }]),
+  ];
+  for (const { name, folder } of stores) {
+    const { method, reason } = probeSharing(sysroot.imageStore, folder);
+    if (method === "reflink") continue;
+    if (method === "none" && host && !allowCopy) {
+      throw new OneholdError("cannot-share", `no file can be shared with the ${name} repository: ${reason}`, {
+        hint: "With --allow-copy every file is copied: the image takes its size a second time.",
+      });
+    }
+    const way =
+      method === "hardlink" ? "files of a host image are hardlinked" : "files of a host image can only be copied";
+    report({ kind: "notice", level: "info", text: `${reason}: ${way} into the ${name} repository` });
   }
-  const way =
-    probe.method === "hardlink" ? "files of a host image are hardlinked" : "files of a host image can only be copied";
-  report({ kind: "notice", level: "info", text: `${probe.reason}: ${way}` });
 }
 
-function newNote(reference: string, ostree: ImageNote["ostree"]): ImageNote {
-  return { version: 1, reference, pulled: new Date().toISOString(), ...(ostree === undefined ? {} : { ostree }) };
+function newNote(reference: string, stores: Pick<ImageNote, "ostree" | "composefs">): ImageNote {
+  return { version: 1, reference, pulled: new Date().toISOString(), ...stores };
 }
 
-function noteOf(projection: Projection | undefined): ImageNote["ostree"] {
+function notesOf(
+  { ostree, composefs }: Projections,
+  noted: ImageNote | undefined,
+): Pick<ImageNote, "ostree" | "composefs"> {
+  const ofOstree = noteOfOstree(ostree, noted?.ostree);
+  const ofComposefs = noteOfComposefs(composefs, noted?.composefs);
+  return { ...(ofOstree ? { ostree: ofOstree } : {}), ...(ofComposefs ? { composefs: ofComposefs } : {}) };
+}
+
+function noteOfOstree(projection: Projections["ostree"], noted: ImageNote["ostree"]): ImageNote["ostree"] {
   if (projection === undefined) return undefined;
   const { commit } = projection;
-  if (projection.state === "present") return { state: "present", commit };
+  if (projection.state === "present") return noted?.state === "imported" ? noted : { state: "present", commit };
   const { account, leftOut } = projection;
   return {
     state: "imported",
@@ -116,6 +137,13 @@ function noteOf(projection: Projection | undefined): ImageNote["ostree"] {
     ...account,
     leftOut: { special: [...leftOut.special], byRule: { ...leftOut.byRule } },
   };
+}
+
+function noteOfComposefs(projection: Projections["composefs"], noted: ImageNote["composefs"]): ImageNote["composefs"] {
+  if (projection === undefined) return undefined;
+  const images = { ...projection.images };
+  if (projection.state === "present") return noted?.state === "imported" ? noted : { state: "present", images };
+  return { state: "imported", images, ...projection.account, refused: [...projection.refused] };
 }
 
 /** The image in the store that the reference's manifest names, if the reference is one of its names there. */

@@ -28,6 +28,20 @@ const schema = v.object({
       v.object({ state: v.literal("refused"), code: v.string(), message: v.string() }),
     ]),
   ),
+  composefs: v.optional(
+    v.variant("state", [
+      v.object({
+        state: v.literal("imported"),
+        images: v.record(v.string(), v.string()),
+        reflinked: amount,
+        hardlinked: amount,
+        copied: amount,
+        present: amount,
+        refused: v.array(v.string()),
+      }),
+      v.object({ state: v.literal("present"), images: v.record(v.string(), v.string()) }),
+    ]),
+  ),
 });
 
 /**

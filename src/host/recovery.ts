@@ -9,6 +9,8 @@ import { dropLayers } from "#stores/containers-storage/remove.ts";
 import { withExclusiveLock } from "#stores/containers-storage/store-lock.ts";
 import { findLayer, type ImageStore, listLayers, openImageStore } from "#stores/containers-storage/store.ts";
 import { verifyLayer } from "#stores/containers-storage/verify-layer.ts";
+import { openRepository as openComposefs } from "#stores/composefs/repository.ts";
+import { clearStaging as clearComposefsStaging } from "#stores/composefs/staging.ts";
 import { openRepository, repositoryExists } from "#stores/ostree/repository.ts";
 import { clearStaging } from "#stores/ostree/staging.ts";
 import { clearJournal, type JournalEntry, readJournal } from "./journal.ts";
@@ -39,6 +41,7 @@ export async function recover(
   clearUnfinishedWrites(sysroot.state.path);
   clearUnfinishedWrites(sysroot.state.pins);
   if (repositoryExists(sysroot.ostreeRepo)) clearStaging(openRepository(sysroot.ostreeRepo));
+  if (sysroot.backend !== "ostree") clearComposefsStaging(openComposefs(sysroot.composefs));
   if (imageStoreExists(sysroot)) {
     const store = openImageStore(sysroot.imageStore);
     await withExclusiveLock(store, removeLeftovers);

@@ -1,6 +1,11 @@
 import fs from "node:fs";
 import path from "node:path";
 import { OneholdError } from "#base/errors.ts";
+import { repositoryExists as composefsExists } from "#stores/composefs/repository.ts";
+import { repositoryExists as ostreeExists } from "#stores/ostree/repository.ts";
+
+/** The stores that host images go into, besides the image store. */
+export type Backend = "ostree" | "composefs" | "both";
 
 /** Where everything of a host is, below its sysroot. All paths are absolute. */
 export interface Sysroot {
@@ -8,6 +13,10 @@ export interface Sysroot {
   /** The host-owned containers/storage instance. */
   readonly imageStore: string;
   readonly ostreeRepo: string;
+  /** The composefs repository. */
+  readonly composefs: string;
+  /** Which stores host images go into, by what is there: see docs/architecture.md. */
+  readonly backend: Backend;
   /** Onehold's own: see docs/formats.md. */
   readonly state: {
     readonly path: string;
@@ -36,6 +45,10 @@ export function openSysroot(directory: string): Sysroot {
     path: root,
     imageStore: path.join(root, "ostree/bootc/storage"),
     ostreeRepo: path.join(root, "ostree/repo"),
+    composefs: path.join(root, "composefs"),
+    get backend() {
+      return backendOf(this);
+    },
     state: {
       path: state,
       images: path.join(state, "images"),
@@ -46,6 +59,11 @@ export function openSysroot(directory: string): Sysroot {
       temporary: path.join(state, "tmp"),
     },
   };
+}
+
+function backendOf({ ostreeRepo, composefs }: Pick<Sysroot, "ostreeRepo" | "composefs">): Backend {
+  if (!composefsExists(composefs)) return "ostree";
+  return ostreeExists(ostreeRepo) ? "both" : "composefs";
 }
 
 /** Makes Onehold's own folders. */

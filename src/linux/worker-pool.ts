@@ -117,17 +117,18 @@ export class WorkerPool<Request, Reply> implements AsyncDisposable {
  * Makes a module the entry point of a pool's threads: `handle` answers one request after the other, and
  * blocks as it likes. What it throws is what `run` rejects with.
  */
-export function serve<Request, Reply>(handle: (request: Request) => Reply): void {
+export function serve<Request, Reply>(handle: (request: Request) => Reply | Promise<Reply>): void {
   const port = parentPort;
   if (port === null) throw new Error("serve is for worker threads");
-  port.on("message", (request: Request) => {
+  const answer = async (request: Request) => {
     try {
-      port.postMessage({ outcome: "done", reply: handle(request) } satisfies Answer<Reply>);
+      port.postMessage({ outcome: "done", reply: await handle(request) } satisfies Answer<Reply>);
     } catch (error) {
       // Of the handler, or of a reply that can't be cloned.
       port.postMessage({ outcome: "failed", error: packError(error) } satisfies Answer<Reply>);
     }
-  });
+  };
+  port.on("message", (request: Request) => void answer(request));
 }
 
 /** In a worker: what the pool was made with. Unchecked, as it comes from our own code. */

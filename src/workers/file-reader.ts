@@ -1,5 +1,5 @@
 /** A worker thread that reads the files of layers and gives them to the stores. */
-import { type FileBatch, type FileRead, readFiles } from "#host/projection/read-files.ts";
+import { doWork, type Work, type WorkDone } from "#host/projection/work.ts";
 import { serve } from "#linux/worker-pool.ts";
 
-serve<FileBatch, FileRead[]>(readFiles);
+serve<Work, WorkDone>(doWork);

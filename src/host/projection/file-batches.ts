@@ -6,6 +6,7 @@ import type { FileToRead } from "./read-files.ts";
 /** What the stores want of a file or symlink. */
 export interface FileNeeds {
   ostree?: { readonly metadata: FileMetadata; readonly expected?: Checksum };
+  composefs?: true;
 }
 
 /** Files for one worker, what they are in the tree, in the same order, and their metadata. */
@@ -38,13 +39,14 @@ class Batch implements NodeBatch {
   bytes = 0;
   readonly #indices = new Map<FileMetadata, number>();
 
-  add(node: FileNode | SymlinkNode, { ostree }: FileNeeds): void {
+  add(node: FileNode | SymlinkNode, { ostree, composefs }: FileNeeds): void {
     this.nodes.push(node);
     this.files.push({
       ...(node.kind === "file"
         ? { path: pathOf(node), size: node.size }
         : { path: "" as ByteString, size: 0, target: node.target }),
       ...(ostree === undefined ? {} : { ostree: { ...ostree, metadata: this.#indexOf(ostree.metadata) } }),
+      ...(composefs === undefined ? {} : { composefs }),
     });
     if (node.kind === "file") this.bytes += node.size;
   }

@@ -8,7 +8,7 @@ export interface FilePassOptions {
   /** How many batches may be under way at once. */
   readonly parallel: number;
   /** The stores that are given files. */
-  readonly targets: Pick<FileBatch, "ostree">;
+  readonly targets: Pick<FileBatch, "ostree" | "composefs">;
   /** What became of a file. */
   readonly onFile: (node: FileNode | SymlinkNode, read: FileRead) => void;
   /** More of the files given so far were read. */
@@ -32,7 +32,7 @@ export class FilePass {
    * Returns when the last batch of a layer is under way; `done` is called when all of them have been read. `root` is
    * the folder with the layer's files.
    */
-  async give(root: string, needs: ReadonlyMap<FileNode | SymlinkNode, FileNeeds>, done: () => void): Promise<void> {
+  async give(root: string, needs: ReadonlyMap<FileNode | SymlinkNode, FileNeeds>, done: () => void | Promise<void>): Promise<void> {
     const ofLayer: Promise<void>[] = [];
     for (const batch of batchFiles(needs)) {
       this.#options.signal.throwIfAborted();
@@ -52,6 +52,7 @@ export class FilePass {
   /** Waits until no worker writes into a store any more, whatever went wrong. */
   async settle(): Promise<void> {
     await Promise.allSettled(this.#running);
+    await Promise.all(this.#layers);
   }
 
   /** Kept for whoever waits next: nobody may be waiting when it happens. */
@@ -59,10 +60,10 @@ export class FilePass {
     this.#failure ??= { error };
   };
 
-  async #finishLayer(batches: readonly Promise<void>[], done: () => void): Promise<void> {
+  async #finishLayer(batches: readonly Promise<void>[], done: () => void | Promise<void>): Promise<void> {
     await Promise.all(batches);
     try {
-      if (this.#failure === undefined) done();
+      if (this.#failure === undefined) await done();
     } catch (error) {
       this.#keep(error);
     }

@@ -1,212 +1,201 @@
 import { availableParallelism } from "node:os";
-import { displayBytes } from "#base/bytes.ts";
-import { parseDigest } from "#base/digest.ts";
 import { OneholdError } from "#base/errors.ts";
-import { type ImageConfig, type Manifest, parseManifest } from "#formats/oci.ts";
-import type { Checksum } from "#formats/ostree-objects.ts";
-import { finalDiffIdLabel } from "#image/host-image.ts";
-import { LayerTreeBuilder } from "#image/layer-tree.ts";
-import type { DirectoryNode, FileNode, SymlinkNode } from "#image/tree.ts";
+import { parseManifest } from "#formats/oci.ts";
+import type { FileContent } from "#formats/splitstream-layer.ts";
+import type { FileNode, SymlinkNode } from "#image/tree.ts";
 import { WorkerPool } from "#linux/worker-pool.ts";
-import type { SharingAccount } from "#sharing/account.ts";
-import type { ProbeResult } from "#sharing/probe.ts";
-import type { SharingMethod } from "#sharing/share.ts";
-import type { ImageRecord } from "#stores/containers-storage/images.ts";
-import { impliedDirectories } from "#stores/containers-storage/inode-metadata.ts";
-import { layerEntries } from "#stores/containers-storage/layer-entries.ts";
-import { type LayerRecord, tarSplitSize } from "#stores/containers-storage/layers.ts";
-import { type ImageStore, layerChain } from "#stores/containers-storage/store.ts";
-import { listOstreeImages, type OstreeImage } from "#stores/ostree/images.ts";
-import { beginImport, type ImportResult, type LayerToImport, type OstreeImport } from "#stores/ostree/import.ts";
-import { imageRef, pinRef, writeRef } from "#stores/ostree/refs.ts";
-import { openRepository, type Repository } from "#stores/ostree/repository.ts";
+import type { ComposefsImport } from "#stores/composefs/import.ts";
+import { layerChain } from "#stores/containers-storage/store.ts";
+import type { OstreeImport } from "#stores/ostree/import.ts";
 import type { HostContext, Operation } from "../operation.ts";
+import { beginComposefs, type ComposefsProjection, findInComposefs, publishComposefs } from "./composefs.ts";
 import type { FileNeeds } from "./file-batches.ts";
 import { FilePass } from "./file-pass.ts";
 import { ImportProgress } from "./import-progress.ts";
 import { recallLayer, rememberLayer } from "./layer-memory.ts";
-import type { FileBatch, FileRead } from "./read-files.ts";
+import { layersOf, type LayerToProject, mostBytesFirst, parseLayer, recallStream } from "./layers.ts";
+import { beginOstree, findInOstree, type OstreeProjection, publishOstree } from "./ostree.ts";
+import type { ProjectionRequest } from "./request.ts";
+import type { Work, WorkDone } from "./work.ts";
 
-/** An image of the image store that the ostree repository shall have too. */
-export interface ProjectionRequest {
-  readonly image: ImageRecord;
-  readonly store: ImageStore;
-  readonly documents: { readonly manifest: Buffer; readonly config: Buffer };
-  readonly config: ImageConfig;
-  readonly reference: string;
-  readonly pinned: boolean;
-  readonly probe: ProbeResult;
-  readonly allowCopy: boolean;
-}
-
-/** What the ostree repository holds of an image, and how its bytes got there. */
-export type Projection =
-  | { readonly state: "present"; readonly commit: Checksum }
-  | {
-      readonly state: "imported";
-      readonly commit: Checksum;
-      readonly method: SharingMethod;
-      readonly account: SharingAccount;
-      readonly leftOut: { readonly special: readonly string[]; readonly byRule: Readonly<Record<string, number>> };
-      readonly layers: { readonly imported: number; readonly present: number };
-    };
-
-/** Shares an image with the ostree repository, unless it is there. All or nothing. */
-export async function projectIntoOstree(
-  context: HostContext,
-  operation: Operation,
-  request: ProjectionRequest,
-): Promise<Projection> {
-  const repository = openRepository(context.sysroot.ostreeRepo);
-  const there = listOstreeImages(repository).find((image) => image.manifestDigest === request.image.digest);
-  if (there !== undefined) {
-    addRefs(repository, there, request);
-    return { state: "present", commit: there.commit };
-  }
-  const { reference, config, documents, pinned, image, probe, allowCopy } = request;
-  const finalDiffId = config.labels[finalDiffIdLabel];
-  const manifest = parseManifest(documents.manifest);
-  const layers = layersOf(layerChain(request.store, image), manifest, config);
-  using ostree = await beginImport(
-    repository,
-    {
-      reference,
-      manifestDigest: image.digest,
-      ...documents,
-      created: createdAt(manifest, config),
-      layers,
-      ...(finalDiffId === undefined ? {} : { finalDiffId: parseDigest(finalDiffId) }),
-      pinned,
-    },
-    {
-      probe,
-      allowCopy,
-      onWait: () =>
-        context.report({ kind: "notice", level: "info", text: "waiting for the lock of the ostree repository" }),
-      signal: context.signal,
-    },
-  );
-  operation.stage("sharing");
-  await readLayers(context, reference, layers, ostree);
-  ostree.stage();
-  operation.stage("publishing");
-  const { published } = ostree.publish();
-  operation.stage("refs");
-  const result = ostree.writeRefs(published);
-  return { state: "imported", method: probe.method, ...described(result) };
-}
-
-/** Has every file that a store wants read, of all layers. */
-async function readLayers(
-  context: HostContext,
-  reference: string,
-  layers: readonly LayerToProject[],
-  ostree: OstreeImport,
-): Promise<void> {
-  const progress = new ImportProgress(context, reference, layers);
-  await using pool = new WorkerPool<FileBatch, FileRead[]>(workerEntry(context), availableParallelism());
-  const pass = new FilePass({
-    readFiles: (batch) => pool.run(batch),
-    parallel: availableParallelism() * 2,
-    targets: { ostree: ostree.target },
-    onFile: (node, read) => {
-      if (read.ostree !== undefined) ostree.take(node, read.ostree);
-    },
-    onBytes: (bytes) => progress.add(bytes),
-    signal: context.signal,
-  });
-  try {
-    for (const [index, layer] of mostBytesFirst(layers)) {
-      const remembered = recallLayer(context.sysroot, layer.diffId, index);
-      const tree = remembered?.tree ?? (await layerTree(layer.record, index, context.signal));
-      const needs = new Map<FileNode | SymlinkNode, FileNeeds>();
-      for (const [node, wanted] of ostree.addLayer(index, tree, remembered?.ostree))
-        needs.set(node, { ostree: wanted });
-      progress.know(index, needs.keys());
-      await pass.give(layer.files, needs, () => {
-        ostree.finishLayer(index);
-        const objects = ostree.objectsOfLayer(index);
-        if (objects !== undefined && objects.commit !== remembered?.ostree?.commit)
-          rememberLayer(context.sysroot, layer.diffId, { tree, ostree: objects });
-      });
-    }
-    await pass.finish();
-  } finally {
-    // Workers must not go on writing into a staging folder that is being removed.
-    await pass.settle();
-  }
+/** What each of the backend's stores holds of an image; absent: the backend does not have that store. */
+export interface Projections {
+  readonly ostree?: OstreeProjection;
+  readonly composefs?: ComposefsProjection;
 }
 
 /**
- * Workers are given bytes to read as soon as possible: a layer of few large files is parsed in no time, one of many
- * small files while the workers are busy.
+ * Shares an image with the backend's stores, where they lack it; every file is read once for all. What one store can't
+ * hold (`not-utf8` in ostree) does not keep it from another; files that can't be shared (`cannot-share`) keep it from all.
  */
-function mostBytesFirst(layers: readonly LayerToProject[]): [number, LayerToProject][] {
-  const weight = ({ record }: LayerToProject) => (record.diffSize ?? 0) / (1 + tarSplitSize(record));
-  return [...layers.entries()].toSorted(([, a], [, b]) => weight(b) - weight(a));
-}
-
-async function layerTree(record: LayerRecord, index: number, signal: AbortSignal): Promise<DirectoryNode> {
-  const builder = new LayerTreeBuilder(index);
-  for await (const entries of layerEntries(record)) {
-    signal.throwIfAborted();
-    for (const entry of entries) builder.add(entry);
-  }
-  return builder.finish(impliedDirectories(record));
-}
-
-function addRefs(repository: Repository, there: OstreeImage, { reference, pinned, image }: ProjectionRequest): void {
-  if (!there.references.includes(reference)) writeRef(repository, imageRef(reference), there.commit);
-  const pin = pinRef(image.digest);
-  if (pinned && !there.refs.includes(pin)) writeRef(repository, pin, there.commit);
-}
-
-/** A layer of the image store, and what the image says of it. */
-interface LayerToProject extends LayerToImport {
-  readonly record: LayerRecord;
-}
-
-function layersOf(chain: readonly LayerRecord[], manifest: Manifest, config: ImageConfig): LayerToProject[] {
-  if (chain.length !== manifest.layers.length || chain.length !== config.diffIds.length) {
-    throw new OneholdError(
-      "corrupt",
-      `the image store has ${chain.length} layers of an image whose manifest names ${manifest.layers.length} and whose config names ${config.diffIds.length}`,
-      { hint: "Remove the image and pull it again." },
-    );
-  }
-  return chain.map((record, i) => {
-    const digest = manifest.layers[i]?.digest;
-    const diffId = config.diffIds[i];
-    if (digest === undefined || diffId === undefined) throw new Error("layers are counted above");
-    if (record.diffDigest !== undefined && record.diffDigest !== diffId) {
-      throw new OneholdError(
-        "corrupt",
-        `layer ${record.id} of the image store is ${record.diffDigest}, the image's config says ${diffId}`,
-      );
-    }
-    return { digest, diffId, files: record.diffPath, record };
-  });
-}
-
-/** When the image was made, as ostree-ext dates its commits. */
-function createdAt(manifest: Manifest, config: ImageConfig): number {
-  const text = manifest.annotations?.["org.opencontainers.image.created"] ?? config.created;
-  const time = text === undefined ? Number.NaN : Date.parse(text);
-  return Math.max(0, Math.floor((Number.isNaN(time) ? Date.now() : time) / 1000));
-}
-
-function described({ commit, account, leftOut, layersImported, layersPresent }: ImportResult) {
-  return {
-    commit,
-    account,
-    leftOut: {
-      special: leftOut.special.map((path) => `/${displayBytes(path)}`),
-      byRule: Object.fromEntries(leftOut.byRule),
-    },
-    layers: { imported: layersImported, present: layersPresent },
+export async function project(
+  context: HostContext,
+  operation: Operation,
+  request: ProjectionRequest,
+): Promise<Projections> {
+  const { backend } = context.sysroot;
+  const there = {
+    ostree: backend === "composefs" ? undefined : findInOstree(context, request),
+    composefs: backend === "ostree" ? undefined : await findInComposefs(context, request),
   };
+  const lacks = {
+    ostree: backend !== "composefs" && there.ostree === undefined,
+    composefs: backend !== "ostree" && there.composefs === undefined,
+  };
+  if (!lacks.ostree && !lacks.composefs) return present(there);
+  const manifest = parseManifest(request.documents.manifest);
+  const layers = layersOf(layerChain(request.store, request.image), manifest, request.config);
+  using imports = new DisposableStack();
+  const ostree = lacks.ostree ? imports.use(await beginOstree(context, request, layers, manifest)) : undefined;
+  const composefs = lacks.composefs ? imports.use(await beginComposefs(context, request, layers)) : undefined;
+  operation.stage("sharing");
+  const reading = new Reading(context, request.reference, layers, { ostree, composefs });
+  await reading.run();
+  const staged = reading.stores;
+  staged.ostree?.stage();
+  staged.composefs?.stage();
+  const made = {
+    ostree: staged.ostree && publishOstree(operation, staged.ostree),
+    composefs: staged.composefs && (await publishComposefs(operation, staged.composefs)),
+  };
+  if (reading.refusal !== undefined) throw reading.refusal;
+  return present({ ostree: made.ostree ?? there.ostree, composefs: made.composefs ?? there.composefs });
+}
+
+function present({ ostree, composefs }: { [Store in keyof Projections]: Projections[Store] | undefined }): Projections {
+  return { ...(ostree ? { ostree } : {}), ...(composefs ? { composefs } : {}) };
+}
+
+interface Stores {
+  readonly ostree: OstreeImport | undefined;
+  readonly composefs: ComposefsImport | undefined;
+}
+
+/** Has every file that a store wants read, of all layers. */
+class Reading {
+  /** Those that can hold the image, as far as it is known. */
+  stores: Stores;
+  /** Why one of them can't. */
+  refusal: OneholdError | undefined;
+  readonly #context: HostContext;
+  readonly #reference: string;
+  readonly #layers: readonly LayerToProject[];
+
+  constructor(context: HostContext, reference: string, layers: readonly LayerToProject[], stores: Stores) {
+    this.#context = context;
+    this.#reference = reference;
+    this.#layers = layers;
+    this.stores = stores;
+  }
+
+  async run(): Promise<void> {
+    const progress = new ImportProgress(this.#context, this.#reference, this.#layers);
+    await using pool = new WorkerPool<Work, WorkDone>(workerEntry(this.#context), availableParallelism());
+    const pass = this.#makePass(pool, progress);
+    try {
+      for (const [index, layer] of mostBytesFirst(this.#layers)) {
+        const { needs, finish } = await this.#addLayer(pool, index, layer);
+        progress.know(index, needs.keys());
+        await pass.give(layer.files, needs, finish);
+      }
+      await pass.finish();
+    } finally {
+      // Workers must not go on writing into a staging folder that is being removed.
+      await pass.settle();
+    }
+  }
+
+  #makePass(pool: WorkerPool<Work, WorkDone>, progress: ImportProgress): FilePass {
+    const { ostree, composefs } = this.stores;
+    return new FilePass({
+      readFiles: async (files) => {
+        const done = await pool.run({ files });
+        if ("files" in done) return done.files;
+        throw new Error("a worker answered what it was not asked");
+      },
+      parallel: availableParallelism() * 2,
+      targets: {
+        ostree: ostree?.target,
+        composefs: composefs && { target: composefs.target, policy: composefs.policy },
+      },
+      onFile: (node, read) => {
+        if (read.ostree !== undefined) ostree?.take(node, read.ostree);
+        if (read.composefs !== undefined && node.kind === "file") composefs?.take(node, read.composefs);
+      },
+      onBytes: (bytes) => progress.add(bytes),
+      signal: this.#context.signal,
+    });
+  }
+
+  /** What has to be read of a layer, and what is to be done when it has been. */
+  async #addLayer(pool: WorkerPool<Work, WorkDone>, index: number, layer: LayerToProject): Promise<AddedLayer> {
+    const { sysroot, signal } = this.#context;
+    const { composefs } = this.stores;
+    const entries = composefs?.knownLayer(index);
+    const known = entries && (await recallStream(layer.record, index, entries, signal));
+    const remembered = composefs === undefined ? recallLayer(sysroot, layer.diffId, index) : undefined;
+    const parsed = known || remembered ? undefined : await parseLayer(layer.record, index, signal);
+    const tree = known?.tree ?? remembered?.tree ?? parsed?.tree;
+    if (tree === undefined) throw new Error("a layer was not parsed");
+    const needs = new Map<FileNode | SymlinkNode, FileNeeds>();
+    const need = (node: FileNode | SymlinkNode, of: FileNeeds) => needs.set(node, { ...needs.get(node), ...of });
+    const ostree = this.#withOstree((store) => {
+      for (const [node, wanted] of store.addLayer(index, tree, remembered?.ostree)) need(node, { ostree: wanted });
+    });
+    for (const node of composefs?.addLayer(index, tree, known?.contents) ?? []) need(node, { composefs: true });
+    const finish = async () => {
+      ostree?.finishLayer(index);
+      const objects = ostree?.objectsOfLayer(index);
+      if (objects !== undefined && objects.commit !== remembered?.ostree?.commit)
+        rememberLayer(sysroot, layer.diffId, { tree, ostree: objects });
+      if (composefs !== undefined && parsed !== undefined)
+        await stageStream(pool, composefs, index, layer, parsed.contents);
+    };
+    return { needs, finish };
+  }
+
+  /** A name that ostree can't hold concerns no other store: that goes on alone. */
+  #withOstree(act: (store: OstreeImport) => void): OstreeImport | undefined {
+    const { ostree, composefs } = this.stores;
+    if (ostree === undefined) return undefined;
+    try {
+      act(ostree);
+      return ostree;
+    } catch (error) {
+      if (composefs === undefined || !(error instanceof OneholdError) || error.code !== "not-utf8") throw error;
+      this.refusal = error;
+      this.stores = { ostree: undefined, composefs };
+      return undefined;
+    }
+  }
+}
+
+interface AddedLayer {
+  readonly needs: ReadonlyMap<FileNode | SymlinkNode, FileNeeds>;
+  readonly finish: () => Promise<void>;
+}
+
+async function stageStream(
+  pool: WorkerPool<Work, WorkDone>,
+  composefs: ComposefsImport,
+  index: number,
+  { record }: LayerToProject,
+  files: readonly (FileNode | undefined)[],
+): Promise<void> {
+  const contents = files.map((file): FileContent | undefined => file && composefs.contentOf(file));
+  try {
+    const done = await pool.run({ stream: { layer: record, ...composefs.place, contents } });
+    if (!("stream" in done)) throw new Error("a worker answered what it was not asked");
+    composefs.takeStream(index, done.stream);
+  } catch (error) {
+    if (!(error instanceof OneholdError) || (error.code !== "unsupported" && error.code !== "not-found")) throw error;
+    composefs.takeRefusal(error);
+  }
 }
 
 function workerEntry(context: HostContext): URL {
-  return new URL(`file-reader${context.workers.pathname.endsWith("/src/workers/") ? ".ts" : ".mjs"}`, context.workers);
+  return new URL(
+    `file-reader${context.workers.pathname.endsWith("/src/workers/") ? ".ts" : ".mjs"}`,
+    context.workers,
+  );
 }

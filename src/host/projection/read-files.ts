@@ -1,10 +1,16 @@
 import fs from "node:fs";
 import { type ByteString, bytesOf, displayBytes } from "#base/bytes.ts";
 import { OneholdError } from "#base/errors.ts";
+import type { VerityAlgorithm } from "#base/verity-algorithm.ts";
+import { inlineLimit, objectIdOf } from "#formats/composefs-objects.ts";
+import { VerityDigester } from "#formats/fs-verity.ts";
 import type { Checksum, FileMetadata } from "#formats/ostree-objects.ts";
 import { openBeneath } from "#linux/beneath.ts";
 import { type Descriptor, openDirectory } from "#linux/descriptor.ts";
-import { readOnce } from "#sharing/read-once.ts";
+import { type ContentReader, readOnce } from "#sharing/read-once.ts";
+import type { SharedSource } from "#sharing/share.ts";
+import type { StoredContent } from "#stores/composefs/import.ts";
+import { type ObjectPolicy, type ObjectTarget, storeObject } from "#stores/composefs/store-object.ts";
 import {
   ChecksumReader,
   type FileObjectTarget,
@@ -18,6 +24,7 @@ export interface FileBatch {
   /** The layer's files (an overlay diff folder). */
   readonly root: string;
   readonly ostree: FileObjectTarget | undefined;
+  readonly composefs: { readonly target: ObjectTarget; readonly policy: ObjectPolicy } | undefined;
   readonly files: readonly FileToRead[];
   /** The owners, modes and xattrs that `files` point to. */
   readonly metadata: readonly FileMetadata[];
@@ -35,11 +42,13 @@ export interface FileToRead {
     /** What the layer's own checksum demands, where it names its objects itself. */
     readonly expected?: Checksum;
   };
+  readonly composefs?: true;
 }
 
 /** What became of one file, in each store that wanted it. */
 export interface FileRead {
   readonly ostree?: StoredFileObject;
+  readonly composefs?: StoredContent;
 }
 
 /** Reads each file of a batch once and gives it to the stores, in the order of the batch. Runs in a worker, synchronously. */
@@ -66,21 +75,73 @@ function readRegular(batch: FileBatch, table: readonly FileMetadata[], root: Des
     const is = stat.isFile() ? `${stat.size} bytes` : "not a regular file";
     throw damaged(batch, file, `is ${is}, its tar says ${file.size} bytes`);
   }
-  const metadata = metadataFor(table, file);
-  const ostree = batch.ostree &&
-    metadata && { target: batch.ostree, metadata, reader: new ChecksumReader(metadata, file.size) };
-  readOnce(source.fd, file.size, ostree === undefined ? [] : [ostree.reader]);
   const opened = { directoryFd: root.fd, path, fd: source.fd, stat };
-  if (ostree === undefined) return {};
-  const checksum = ostree.reader.checksum();
+  const metadata = metadataFor(table, file);
+  const ostree = batch.ostree && metadata && new OstreeReader(batch.ostree, metadata, file.size);
+  const composefs = file.composefs && batch.composefs && new ComposefsReader(batch.composefs, file.size);
+  readOnce(
+    source.fd,
+    file.size,
+    [ostree, composefs].filter((reader) => reader !== undefined),
+  );
   const expected = file.ostree?.expected;
-  if (expected !== undefined && checksum !== expected) {
-    throw damaged(batch, file, `has the ostree checksum ${checksum}, its name says ${expected}`);
+  if (ostree !== undefined && expected !== undefined && ostree.checksum() !== expected) {
+    throw damaged(batch, file, `has the ostree checksum ${ostree.checksum()}, its name says ${expected}`);
   }
-  return { ostree: storeRegular(ostree.target, opened, ostree.metadata, checksum) };
+  return {
+    ...(ostree ? { ostree: ostree.store(opened) } : {}),
+    ...(composefs ? { composefs: composefs.store(opened) } : {}),
+  };
 }
 
-function readSymlink(batch: FileBatch, table: readonly FileMetadata[], file: FileToRead, target: ByteString): FileRead {
+class OstreeReader extends ChecksumReader {
+  readonly #target: FileObjectTarget;
+  readonly #metadata: FileMetadata;
+
+  constructor(target: FileObjectTarget, metadata: FileMetadata, size: number) {
+    super(metadata, size);
+    this.#target = target;
+    this.#metadata = metadata;
+  }
+
+  store(opened: Omit<SharedSource, "metadata">): StoredFileObject {
+    return storeRegular(this.#target, opened, this.#metadata, this.checksum());
+  }
+}
+
+const digesters: Partial<Record<VerityAlgorithm, VerityDigester>> = {};
+
+/** Up to 64 bytes composefs keeps as they are; of more it wants the fs-verity digest. */
+class ComposefsReader implements ContentReader {
+  readonly #store: NonNullable<FileBatch["composefs"]>;
+  readonly #digester: VerityDigester | undefined;
+  #bytes = new Uint8Array();
+
+  constructor(store: NonNullable<FileBatch["composefs"]>, size: number) {
+    const { algorithm } = store.target;
+    this.#store = store;
+    if (size > inlineLimit) this.#digester = digesters[algorithm] ??= new VerityDigester(algorithm);
+  }
+
+  update(piece: Buffer): void {
+    if (this.#digester === undefined) this.#bytes = Uint8Array.from(piece);
+    else this.#digester.update(piece);
+  }
+
+  store(opened: Omit<SharedSource, "metadata">): StoredContent {
+    if (this.#digester === undefined) return { kind: "inline", bytes: this.#bytes };
+    const { target, policy } = this.#store;
+    const id = objectIdOf(this.#digester.digest());
+    return { kind: "object", id, outcome: storeObject(target, opened, id, policy) };
+  }
+}
+
+function readSymlink(
+  batch: FileBatch,
+  table: readonly FileMetadata[],
+  file: FileToRead,
+  target: ByteString,
+): FileRead {
   const metadata = metadataFor(table, file);
   return batch.ostree && metadata ? { ostree: storeSymlink(batch.ostree, target, metadata) } : {};
 }

@@ -52,7 +52,7 @@ export async function publishImage(
   const refs = image.tags.map(tagRef);
   const layers = [...new Map(image.layers.map(({ diffId, stream }) => [diffId as string, stream]))];
   const erofs = erofsRefs.flatMap((key) => {
-    const found = image.erofs.find((each) => refOf(each) === key);
+    const found = image.erofs.find((each) => erofsName(each) === key);
     return found === undefined ? [] : ([[key, found.id]] as const);
   });
   const stage = async (type: ContentType, document: Buffer, named: readonly (readonly [string, ObjectId])[]) =>
@@ -79,7 +79,8 @@ export function publishLayers(repository: Repository, staging: Staging, layers: 
 /** In the order in which composefs-rs adds them to a config's stream. */
 const erofsRefs = ["composefs.image", "composefs.image.v1", "composefs.image.boot", "composefs.image.boot.v1"];
 
-function refOf({ format, boot }: Pick<ErofsOfImage, "format" | "boot">): string {
+/** The name that an image of the tree has in the config's stream. */
+export function erofsName({ format, boot }: Pick<ErofsOfImage, "format" | "boot">): string {
   return `composefs.image${boot ? ".boot" : ""}${format === 2 ? "" : ".v1"}`;
 }
 

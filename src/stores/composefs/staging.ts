@@ -55,7 +55,7 @@ export function clearStaging(repository: Repository): number {
 }
 
 /** Where workers put objects (see store-object.ts): plain values. */
-export function targetOf(repository: Repository, staging: Staging): ObjectTarget {
+export function targetOf(repository: Repository, staging: Pick<Staging, "path">): ObjectTarget {
   return {
     objects: path.join(repository.path, "objects"),
     staging: staging.path,
@@ -65,7 +65,10 @@ export function targetOf(repository: Repository, staging: Staging): ObjectTarget
 }
 
 /** Stages an object that is made of bytes: a stream, a document, an image. */
-export function stageObject(repository: Repository, staging: Staging, content: Buffer | Iterable<Buffer>): ObjectId {
+export function stageObject(
+  repository: Repository,
+  staging: Pick<Staging, "path">,
+  content: Buffer | Iterable<Buffer>): ObjectId {
   const target = targetOf(repository, staging);
   const digester = new VerityDigester(repository.meta.algorithm);
   const file = path.join(staging.path, `new-${randomBytes(6).toString("hex")}`);

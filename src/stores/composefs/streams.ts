@@ -4,7 +4,7 @@ import { OneholdError } from "#base/errors.ts";
 import type { ObjectId } from "#formats/composefs-objects.ts";
 import { maxSplitstream, parseSplitstream, type SplitstreamHead } from "#formats/splitstream.ts";
 import { damaged, hasObject, readObject } from "./objects.ts";
-import { deleteRef, linkedObject, listRefs, nameOfRef } from "./links.ts";
+import { deleteRef, linkedObject, listRefs, nameOfRef, writeRef } from "./links.ts";
 import type { Repository } from "./repository.ts";
 
 /** The names of an image's streams in `streams/`, as composefs-rs gives them. */
@@ -61,6 +61,11 @@ export function listTags(repository: Repository): Map<string, string> {
     if (tag !== undefined) tags.set(tag, nameOfRef(link));
   }
   return tags;
+}
+
+/** Gives an image, which is there, a tag; whom the tag meant before has it no more. */
+export function writeTag(repository: Repository, tag: string, manifestDigest: Digest): void {
+  writeRef(repository, "streams", tagRef(tag), manifestStreamName(manifestDigest));
 }
 
 /** Takes a tag away; what it alone kept goes with the next sweep. */

@@ -1,0 +1,11 @@
+import type { ObjectId } from "#formats/composefs-objects.ts";
+import { type LayerStreamJob, stageLayerStream } from "./layer-stream.ts";
+import { type FileBatch, type FileRead, readFiles } from "./read-files.ts";
+
+/** What a worker of an import is given, and gives back. */
+export type Work = { readonly files: FileBatch } | { readonly stream: LayerStreamJob };
+export type WorkDone = { readonly files: FileRead[] } | { readonly stream: ObjectId };
+
+export async function doWork(work: Work): Promise<WorkDone> {
+  return "files" in work ? { files: readFiles(work.files) } : { stream: await stageLayerStream(work.stream) };
+}

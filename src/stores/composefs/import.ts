@@ -1,0 +1,231 @@
+import { formatBytes } from "#base/amounts.ts";
+import type { ByteString } from "#base/bytes.ts";
+import type { Digest } from "#base/digest.ts";
+import { OneholdError } from "#base/errors.ts";
+import type { ObjectId } from "#formats/composefs-objects.ts";
+import { writeErofs } from "#formats/erofs-writer.ts";
+import { type FileContent, type LayerStreamEntry, layerStreamEntries } from "#formats/splitstream-layer.ts";
+import { mergeLayers } from "#image/merge.ts";
+import { withComposefsLabels } from "#image/selinux-labels.ts";
+import { composefsPolicy, type ReadFile } from "#image/selinux-policy.ts";
+import { type DirectoryNode, type FileNode, filesOf } from "#image/tree.ts";
+import { addTo, emptyAccount, type SharingAccount } from "#sharing/account.ts";
+import type { ProbeResult } from "#sharing/probe.ts";
+import { applyBootRules, applyImageRules } from "./image-rules.ts";
+import { composefsTree } from "./image-tree.ts";
+import { lockRepository } from "./lock.ts";
+import { type ErofsOfImage, erofsName, publishImage, publishLayers } from "./oci-images.ts";
+import type { Repository } from "./repository.ts";
+import { makeStaging, stageObject, type Staging, targetOf } from "./staging.ts";
+import type { ObjectOutcome, ObjectPolicy, ObjectTarget } from "./store-object.ts";
+import { findLayerStream, readStream } from "./streams.ts";
+
+export interface ImageToImport {
+  /** As received. */
+  readonly manifest: Buffer;
+  readonly config: Buffer;
+  /** Of each layer, base first. */
+  readonly diffIds: readonly Digest[];
+  /** Roots: an image without a tag goes with the next sweep. */
+  readonly tags: readonly string[];
+}
+
+export interface ImportOptions {
+  readonly probe: ProbeResult;
+  readonly allowCopy: boolean;
+  /** Reads a file of a layer. */
+  readonly readFile: ReadFile;
+  readonly onWait?: () => void;
+  readonly signal?: AbortSignal;
+}
+
+/** What became of a file's content. */
+export type StoredContent =
+  | { readonly kind: "inline"; readonly bytes: Uint8Array }
+  | { readonly kind: "object"; readonly id: ObjectId; readonly outcome: ObjectOutcome };
+
+export interface ImportResult {
+  readonly account: SharingAccount;
+  readonly layersImported: number;
+  readonly layersPresent: number;
+  /** Of the tree, by their names in the config's stream. */
+  readonly images: Readonly<Record<string, ObjectId>>;
+  /** Why there is no image of the tree, or none to boot. */
+  readonly refused: readonly OneholdError[];
+}
+
+/** Waits for the repository's lock, which is held until the import is disposed of. */
+export async function beginImport(
+  repository: Repository,
+  image: ImageToImport,
+  options: ImportOptions,
+): Promise<ComposefsImport> {
+  const lock = await lockRepository(repository, "shared", {
+    ...(options.onWait ? { onWait: options.onWait } : {}),
+    ...(options.signal ? { signal: options.signal } : {}),
+  });
+  try {
+    return new ComposefsImport(repository, lock, image, options);
+  } catch (error) {
+    lock[Symbol.dispose]();
+    throw error;
+  }
+}
+
+/**
+ * Gives an image to the composefs repository as composefs-rs would have pulled it, with the content of its files shared:
+ * an object for each file of more than 64 bytes, a stream for each layer, EROFS images of the tree (as it is, and as
+ * it boots), streams of the config and the manifest, tags. The caller has the layers' files read and their streams
+ * made. Until it is published, the repository is as it was.
+ */
+export class ComposefsImport implements Disposable {
+  readonly target: ObjectTarget;
+  readonly policy: ObjectPolicy;
+  readonly #repository: Repository;
+  readonly #lock: Disposable;
+  readonly #staging: Staging;
+  readonly #image: ImageToImport;
+  readonly #options: ImportOptions;
+  readonly #account = emptyAccount();
+  readonly #refused = new Map<ObjectId, number>();
+  readonly #contents: Map<ByteString, Map<ByteString, FileContent>>[] = [];
+  readonly #trees: DirectoryNode[] = [];
+  readonly #streams: ObjectId[] = [];
+  #imported = 0;
+  #erofs: ErofsOfImage[] = [];
+  #failures: OneholdError[] = [];
+
+  constructor(repository: Repository, lock: Disposable, image: ImageToImport, options: ImportOptions) {
+    this.#repository = repository;
+    this.#lock = lock;
+    this.#image = image;
+    this.#options = options;
+    this.#staging = makeStaging(repository);
+    this.target = targetOf(repository, this.#staging);
+    this.policy = { method: options.probe.method, allowCopy: options.allowCopy, sealSources: false };
+  }
+
+  /** The members of a layer, with what they hold, where the repository has its stream and all objects. */
+  knownLayer(index: number): AsyncIterable<readonly LayerStreamEntry[]> | undefined {
+    const diffId = this.#image.diffIds[index];
+    const stream = diffId && findLayerStream(this.#repository, diffId);
+    if (stream === undefined) return undefined;
+    this.#streams[index] = stream;
+    return layerStreamEntries(readStream(this.#repository, stream));
+  }
+
+  /** The files of a layer that have to be read; none where `known` tells of all. */
+  addLayer(index: number, tree: DirectoryNode, known?: ReadonlyMap<FileNode, FileContent>): FileNode[] {
+    this.#trees[index] = tree;
+    this.#contents[index] = new Map();
+    if (known === undefined) return [...filesOf(tree)].filter((node) => node.kind === "file" && node.size > 0) as FileNode[];
+    for (const [node, content] of known) this.#remember(node, content);
+    return [];
+  }
+
+  /** What became of a file that `addLayer` asked for. */
+  take(node: FileNode, stored: StoredContent): void {
+    if (stored.kind === "inline") {
+      this.#remember(node, stored);
+      return;
+    }
+    const { id, outcome } = stored;
+    this.#remember(node, { kind: "object", id });
+    if (outcome === "refused") this.#refused.set(id, node.size);
+    else addTo(this.#account[outcome], node.size);
+  }
+
+  contentOf(file: FileNode): FileContent | undefined {
+    return this.#contents[file.layer]?.get(file.folder)?.get(file.name);
+  }
+
+  /** Where the workers that make streams put them. */
+  get place(): { readonly repository: Repository; readonly staging: string } {
+    return { repository: this.#repository, staging: this.#staging.path };
+  }
+
+  /** A layer's stream, made from its tar headers and the contents of its files, was staged. */
+  takeStream(index: number, stream: ObjectId): void {
+    this.#streams[index] = stream;
+    this.#imported++;
+  }
+
+  /** A layer can't have a stream, so that the image can't be here; the other layers can. */
+  takeRefusal(why: OneholdError): void {
+    this.#failures.push(why);
+  }
+
+  /** Makes the images, still to be published. Errors: `cannot-share`. */
+  stage(): void {
+    this.#refuseCopies();
+    if (this.#failures.length > 0) return;
+    const contentOf = (file: FileNode) => this.contentOf(file);
+    try {
+      const tree = applyImageRules(mergeLayers(this.#trees, "as-listed"));
+      this.#stageImages(composefsTree(tree, contentOf), false);
+      const boots = applyBootRules(tree);
+      // The policy is read where it is, before what composefs-rs empties is empty: none of it is there.
+      const policy = composefsPolicy(tree, this.#options.readFile);
+      this.#stageImages(
+        composefsTree(withComposefsLabels(boots, "none" in policy ? undefined : policy), contentOf),
+        true,
+      );
+    } catch (error) {
+      if (!(error instanceof OneholdError) || error.code === "interrupted") throw error;
+      this.#failures.push(error);
+    }
+  }
+
+  /** On return the image is there, and on the disk. */
+  async publish(): Promise<ImportResult> {
+    const { manifest, config, diffIds, tags } = this.#image;
+    const layers = diffIds.flatMap((diffId, i) => {
+      const stream = this.#streams[i];
+      return stream === undefined ? [] : [{ diffId, stream }];
+    });
+    if (layers.length < diffIds.length) publishLayers(this.#repository, this.#staging, layers);
+    else await publishImage(this.#repository, this.#staging, { manifest, config, layers, erofs: this.#erofs, tags });
+    return {
+      account: this.#account,
+      layersImported: this.#imported,
+      layersPresent: diffIds.length - this.#imported,
+      images: Object.fromEntries(this.#erofs.map((image) => [erofsName(image), image.id])),
+      refused: this.#failures,
+    };
+  }
+
+  /** Nobody may write into the staging folder any more. */
+  [Symbol.dispose](): void {
+    this.#staging[Symbol.dispose]();
+    this.#lock[Symbol.dispose]();
+  }
+
+  #stageImages(tree: ReturnType<typeof composefsTree>, boot: boolean): void {
+    const { format, extraFormats } = this.#repository.meta;
+    for (const each of [format, ...extraFormats]) {
+      const id = stageObject(this.#repository, this.#staging, writeErofs(tree, { format: each }));
+      this.#erofs.push({ id, format: each, boot });
+    }
+  }
+
+  #remember({ layer, folder, name }: FileNode, content: FileContent): void {
+    const ofLayer = this.#contents[layer];
+    if (ofLayer === undefined) throw new Error(`layer ${layer} was not added`);
+    let ofFolder = ofLayer.get(folder);
+    if (ofFolder === undefined) ofLayer.set(folder, (ofFolder = new Map()));
+    ofFolder.set(name, content);
+  }
+
+  #refuseCopies(): void {
+    if (this.#refused.size === 0) return;
+    let bytes = 0;
+    for (const size of this.#refused.values()) bytes += size;
+    const files = `${this.#refused.size} ${this.#refused.size === 1 ? "file" : "files"} (${formatBytes(bytes)})`;
+    const { reason } = this.#options.probe;
+    throw new OneholdError(
+      "cannot-share",
+      `${files} can't be shared with the composefs repository${reason === "" ? "" : `: ${reason}`}; the repository is as it was`,
+      { hint: `With --allow-copy they are copied, which takes ${formatBytes(bytes)} (${bytes} bytes) more on the disk.` },
+    );
+  }
+}
