@@ -15,6 +15,24 @@ export interface Libc {
   readonly linkat: (oldDirFd: number, oldPath: Buffer, newDirFd: number, newPath: Buffer, flags: number) => number;
   readonly renameat2: (oldDirFd: number, oldPath: Buffer, newDirFd: number, newPath: Buffer, flags: number) => number;
   readonly syscall: (number: number, a: number, b: Buffer, c: Buffer, d: number) => number;
+  readonly fsopen: (number: number, type: Buffer, flags: number) => number;
+  readonly fsconfig: (
+    number: number,
+    fd: number,
+    command: number,
+    key: Buffer | null,
+    value: Buffer | null,
+    aux: number,
+  ) => number;
+  readonly fsmount: (number: number, fd: number, flags: number, attributes: number) => number;
+  readonly moveMount: (
+    number: number,
+    from: number,
+    fromPath: Buffer,
+    to: number,
+    toPath: Buffer,
+    flags: number,
+  ) => number;
   readonly ioctlValue: (fd: number, request: number, value: number) => number;
   readonly ioctl: (fd: number, request: number, argument: Buffer) => number;
   readonly fcntlValue: (fd: number, command: number, value: number) => number;
@@ -60,6 +78,11 @@ function bind(): Libc {
     linkat: declare("linkat", "int", "int", bytes, "int", bytes, "int"),
     renameat2: declare("renameat2", "int", "int", bytes, "int", bytes, "uint32"),
     syscall: declare("syscall", "int64", "int64", "int64", bytes, bytes, "uint64"),
+    // By number: C libraries older than 2.36 have no functions for these.
+    fsopen: declare("syscall", "int64", "int64", bytes, "uint64"),
+    fsconfig: declare("syscall", "int64", "int64", "int64", "uint64", bytes, bytes, "int64"),
+    fsmount: declare("syscall", "int64", "int64", "int64", "uint64", "uint64"),
+    moveMount: declare("syscall", "int64", "int64", "int64", bytes, "int64", bytes, "uint64"),
     ioctlValue: declare("ioctl", "int", "int", "uint64", "int64"),
     ioctl: declare("ioctl", "int", "int", "uint64", memory),
     fcntlValue: declare("fcntl", "int", "int", "int", "int"),

@@ -1,4 +1,5 @@
 import { readFileSync } from "node:fs";
+import { O_PATH, openFile } from "./descriptor.ts";
 import { fileSystemOf } from "./file-system.ts";
 import { cPath, cSecondPath, displayPath, libc, type PathLike } from "./libc.ts";
 import { SystemError, withSystemErrors } from "./system-error.ts";
@@ -72,6 +73,14 @@ export interface MountEntry {
   readonly source: string;
   /** Of the file system, whichever mount shows it. */
   readonly superOptions: readonly string[];
+}
+
+/** The mount that shows a path: where it is a mount point, the one mounted on it last. Undefined only for a mount that is hidden. */
+export function mountOf(target: PathLike): MountEntry | undefined {
+  using place = openFile(target, O_PATH);
+  const info = withSystemErrors(() => readFileSync(`/proc/self/fdinfo/${place.fd}`, "latin1"));
+  const id = Number(/^mnt_id:\s*(\d+)$/m.exec(info)?.[1]);
+  return mountTable().find((entry) => entry.id === id);
 }
 
 /** Every mount that this process sees, in the order of mounting. */

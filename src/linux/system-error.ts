@@ -5,6 +5,8 @@ import { type ErrorDetails, OneholdError } from "#base/errors.ts";
 export interface SystemErrorDetails extends ErrorDetails {
   /** What of the path it was about: an attribute's name. */
   readonly aspect?: string;
+  /** What the kernel said beyond the number, in its own words. */
+  readonly kernelSaid?: string;
 }
 
 /**
@@ -24,7 +26,8 @@ export class SystemError extends OneholdError {
     const errnoName = nameOfErrno(errno);
     const subject = details.subject ?? path;
     const what = [syscall, path, details.aspect].filter((part) => part !== undefined).join(" ");
-    super("system", `${what}: ${textOfErrno(errno)} (${errnoName})`, {
+    const said = details.kernelSaid === undefined ? "" : `: ${details.kernelSaid}`;
+    super("system", `${what}: ${textOfErrno(errno)} (${errnoName})${said}`, {
       ...details,
       ...(subject === undefined ? {} : { subject }),
     });
