@@ -47,3 +47,16 @@ export interface ImageReferenceOptions {
 
 /** Of `usage`, which has none of its own. */
 export type UsageOptions = object;
+
+export interface InternalsMountOptions {
+  /** As the user wrote them. */
+  readonly image: string;
+  readonly directory: string;
+  readonly repo?: string;
+  /** 64 or 128 hex digits. */
+  readonly digest?: string;
+}
+
+export interface InternalsUmountOptions {
+  readonly directory: string;
+}

@@ -1,5 +1,6 @@
 import { Command, CommanderError, InvalidArgumentError, Option } from "commander";
 import { helpStyle, pathOf, verbsBelow } from "./help.ts";
+import { declareInternalsVerbs } from "./internals-verbs.ts";
 import {
   backends,
   type ImageListOptions,
@@ -11,7 +12,7 @@ import {
   type UsageOptions,
 } from "./options.ts";
 import { paint } from "./paint.ts";
-import { choice, declareCommand, declareVerb, flag, helpPointer } from "./verb-declaration.ts";
+import { choice, declareCommand, declareVerb, flag, helpPointer, referencePositional } from "./verb-declaration.ts";
 import { lazyVerbs, type Verbs } from "./verbs.ts";
 import { version } from "./version.ts";
 
@@ -100,6 +101,7 @@ function declareProgram(verbs: Verbs, finish: Finish): Command {
     },
     finish,
   );
+  declareInternalsVerbs(program, verbs, finish);
   return program;
 }
 
@@ -119,7 +121,7 @@ function declareImageVerbs(program: Command, verbs: Verbs, finish: Finish): void
         "Every image goes into the image store. A host image (labelled containers.bootc or ostree.bootable) is " +
         "shared with the ostree repository too, without a second copy of its files.",
       example: "onehold image pull localhost:5000/os:1 --pin",
-      takesReference: true,
+      positionals: [referencePositional],
       options: [
         flag("--pin", "keep the image whatever else goes"),
         flag("--host", "take it for a host image whatever its labels say"),
@@ -157,7 +159,7 @@ function declareImageVerbs(program: Command, verbs: Verbs, finish: Finish): void
         summary,
         ...(details === undefined ? {} : { details }),
         example: `onehold image ${name} localhost:5000/os:1`,
-        takesReference: true,
+        positionals: [referencePositional],
         kind: "writes",
         load,
       },

@@ -3,6 +3,15 @@ import { pathOf } from "./help.ts";
 import { type CommonOptions, outputFormats } from "./options.ts";
 import type { LoadVerb } from "./verbs.ts";
 
+/** What stands after a verb without an option's name. */
+export interface Positional {
+  /** The name by which the verb finds it among its options. */
+  readonly key: string;
+  /** In help texts, in capitals. */
+  readonly name: string;
+  readonly help: string;
+}
+
 /** A verb as the user sees it in help texts, and what runs it. */
 export interface VerbDeclaration<Options> {
   readonly name: string;
@@ -12,16 +21,20 @@ export interface VerbDeclaration<Options> {
   readonly summary: string;
   readonly details?: string;
   readonly example: string;
-  readonly takesReference?: boolean;
+  readonly positionals?: readonly Positional[];
   readonly options?: readonly Option[];
   /** Only a verb that writes catches Ctrl-C. */
   readonly kind: "reads" | "writes";
   readonly load: LoadVerb<Options>;
 }
 
-const referenceHelp =
-  "the image: TRANSPORT:NAME, or a plain name for one in a registry. " +
-  "Transports are docker://, registry:, oci:, oci-archive:, dir: and containers-storage:";
+export const referencePositional: Positional = {
+  key: "reference",
+  name: "REF",
+  help:
+    "the image: TRANSPORT:NAME, or a plain name for one in a registry. " +
+    "Transports are docker://, registry:, oci:, oci-archive:, dir: and containers-storage:",
+};
 
 /** Adds a verb to its parent command. `finish` gets its exit status. */
 export function declareVerb<Options extends object>(
@@ -29,19 +42,19 @@ export function declareVerb<Options extends object>(
   declaration: VerbDeclaration<Options>,
   finish: (status: number) => void,
 ): void {
-  const { name, group, summary, details, example, takesReference, options = [], kind, load } = declaration;
+  const { name, group, summary, details, example, positionals = [], options = [], kind, load } = declaration;
   const command = declareCommand(parent, name, summary)
     .helpGroup(group)
     .description([`${sentence(summary)}.`, ...(details === undefined ? [] : [details])].join(" "))
     .allowExcessArguments(false)
     .addHelpText("after", `\nExample:\n  ${example}`);
-  if (takesReference === true) {
+  for (const positional of positionals) {
     // Among the options is where a verb looks for it.
     const keep = (value: string): string => {
-      command.setOptionValue("reference", value);
+      command.setOptionValue(positional.key, value);
       return value;
     };
-    command.addArgument(new Argument("<REF>", referenceHelp).argParser(keep));
+    command.addArgument(new Argument(`<${positional.name}>`, positional.help).argParser(keep));
   }
   for (const option of [...options, ...outputOptions()]) command.addOption(option);
   command.action(async () => {

@@ -4,6 +4,8 @@ import type {
   ImagePullOptions,
   ImageReferenceOptions,
   InitOptions,
+  InternalsMountOptions,
+  InternalsUmountOptions,
   UsageOptions,
 } from "./options.ts";
 
@@ -20,6 +22,8 @@ export interface Verbs {
   readonly imageUnpin: LoadVerb<ImageReferenceOptions>;
   readonly imageRemove: LoadVerb<ImageReferenceOptions>;
   readonly usage: LoadVerb<UsageOptions>;
+  readonly internalsMount: LoadVerb<InternalsMountOptions>;
+  readonly internalsUmount: LoadVerb<InternalsUmountOptions>;
 }
 
 /** The verbs, none of them loaded yet. */
@@ -31,4 +35,6 @@ export const lazyVerbs: Verbs = {
   imageUnpin: () => import("./verbs/image-unpin.ts"),
   imageRemove: () => import("./verbs/image-remove.ts"),
   usage: () => import("./verbs/usage.ts"),
+  internalsMount: () => import("./verbs/internals-mount.ts"),
+  internalsUmount: () => import("./verbs/internals-umount.ts"),
 };

@@ -3,6 +3,8 @@ import { AT_FDCWD, type Descriptor, owned } from "./descriptor.ts";
 import { cPath, cSecondPath, displayPath, libc, type PathLike } from "./libc.ts";
 import { SystemError } from "./system-error.ts";
 
+export const longestParameter = 255;
+
 export const MOUNT_ATTR_RDONLY = 0x1;
 export const MOUNT_ATTR_NOSUID = 0x2;
 export const MOUNT_ATTR_NODEV = 0x4;
@@ -29,7 +31,7 @@ export class FileSystemContext implements Disposable {
     this.#configure(FSCONFIG_SET_FLAG, key, null);
   }
 
-  /** A parameter with a value, of at most 255 bytes; commas and colons mean nothing here. */
+  /** A parameter with a value of at most `longestParameter` bytes; commas and colons mean nothing here. */
   setString(key: string, value: PathLike): void {
     this.#configure(FSCONFIG_SET_STRING, key, cSecondPath(value), displayPath(value));
   }

@@ -2,10 +2,11 @@ import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { displayBytes } from "#base/bytes.ts";
 import { messageOf, OneholdError } from "#base/errors.ts";
-import type { Descriptor } from "#linux/descriptor.ts";
+import { type Descriptor, openDirectory } from "#linux/descriptor.ts";
 import {
   attachMount,
   FileSystemContext,
+  longestParameter,
   MOUNT_ATTR_NODEV,
   MOUNT_ATTR_NOSUID,
   MOUNT_ATTR_RDONLY,
@@ -18,8 +19,10 @@ import { type Backing, mountErofs } from "./erofs-mount.ts";
 export interface ComposefsImage {
   /** An open image file; it may be closed after mounting. */
   readonly imageFd: number;
-  /** Shown in the mount table, as `composefs:NAME`: the image's digest. */
+  /** For messages. */
   readonly name: string;
+  /** In hex, where it was verified. The mount table shows it. */
+  readonly digest: string | undefined;
   /** The folder of the objects, as an absolute path. */
   readonly objects: string;
   /** Let the kernel refuse every object that has not the fs-verity digest that the image names. */
@@ -40,7 +43,8 @@ export interface MountedImage {
 export function mountComposefs(image: ComposefsImage, target: string): MountedImage {
   const { mount: erofs, backing } = mountErofs(image.imageFd, image.name);
   using lower = erofs;
-  using tree = mountOverlay(image, lower.fd, target);
+  using objects = openObjects(image.objects);
+  using tree = mountOverlay(image, lower.fd, objects.fd, target);
   // The kernel looks for an object only when its file is opened: a mount that succeeds proves nothing.
   const file = findDataFile(lower.fd);
   if (file !== undefined) probe(image, tree.fd, file);
@@ -70,43 +74,51 @@ export function unmountComposefs(target: string): void {
   }
 }
 
-function mountOverlay(image: ComposefsImage, erofsFd: number, target: string): Descriptor {
+function openObjects(folder: string): Descriptor {
   try {
-    return createOverlay(image, `/proc/self/fd/${erofsFd}`);
+    return openDirectory(folder);
   } catch (error) {
-    if (!isErrno(error, "EINVAL")) throw explain(error, image);
+    if (!isErrno(error, "ENOENT", "ENOTDIR")) throw error;
+    throw new OneholdError("not-found", `there is no folder of objects at ${folder}`, {
+      cause: error,
+      subject: folder,
+      hint: "Name the composefs repository of the image with --repo.",
+    });
+  }
+}
+
+function mountOverlay(image: ComposefsImage, erofsFd: number, objectsFd: number, target: string): Descriptor {
+  try {
+    return createOverlay(image, erofsFd, objectsFd);
+  } catch (error) {
+    if (!isErrno(error, "EINVAL")) throw explain(error);
   }
   // Before Linux 6.15 overlayfs takes no layer that is attached nowhere: for a moment it is, where the tree will be.
   attachMount(erofsFd, target);
   try {
-    return createOverlay(image, target);
+    return createOverlay(image, erofsFd, objectsFd);
   } catch (error) {
-    throw explain(error, image);
+    throw explain(error);
   } finally {
     unmount(target, { detach: true });
   }
 }
 
-function createOverlay({ name, objects, requireVerity }: ComposefsImage, erofs: string): Descriptor {
+function createOverlay(image: ComposefsImage, erofsFd: number, objectsFd: number): Descriptor {
   using context = new FileSystemContext("overlay");
-  context.setString("source", `composefs:${name}`);
+  context.setString("source", image.digest === undefined ? "composefs" : `composefs:${image.digest}`);
   // The build of a kernel may have these off.
   context.setString("metacopy", "on");
   context.setString("redirect_dir", "on");
-  if (requireVerity) context.setString("verity", "require");
-  context.setString("lowerdir+", erofs);
-  context.setString("datadir+", objects);
+  if (image.requireVerity) context.setString("verity", "require");
+  context.setString("lowerdir+", `/proc/self/fd/${erofsFd}`);
+  // The table of mounts shows what is given here: a path, where it is not too long for a parameter.
+  const long = Buffer.byteLength(image.objects) > longestParameter;
+  context.setString("datadir+", long ? `/proc/self/fd/${objectsFd}` : image.objects);
   return context.mount(MOUNT_ATTR_RDONLY | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOSUID);
 }
 
-function explain(error: unknown, { objects }: ComposefsImage): unknown {
-  if (isErrno(error, "ENOENT", "ENOTDIR")) {
-    return new OneholdError("not-found", `there is no folder of objects at ${objects}`, {
-      cause: error,
-      subject: objects,
-      hint: "Name the composefs repository of the image with --repo.",
-    });
-  }
+function explain(error: unknown): unknown {
   if (isErrno(error, "EINVAL", "ENODEV")) {
     return new OneholdError("unsupported", `overlayfs of this kernel can't mount the image: ${messageOf(error)}`, {
       cause: error,

@@ -88,4 +88,6 @@ process.exitCode = await runProgram(process.argv.slice(2), {
   imageUnpin: fake("image unpin"),
   imageRemove: fake("image remove"),
   usage: fake("usage"),
+  internalsMount: fake("internals mount"),
+  internalsUmount: fake("internals umount"),
 });

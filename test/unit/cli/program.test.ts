@@ -19,10 +19,20 @@ describe("help", atOnce, () => {
     for (const flag of ["--help", "-h"]) {
       const { status, stdout, stderr } = await runFakeProgram(flag);
       assert.deepEqual([status, stderr], [0, ""]);
-      const verbs = stdout.matchAll(/^ {2}((?:image )?[a-z]+)(?: REF)? {2,}\S/gm).map(([, verb]) => verb);
+      const verbs = stdout.matchAll(/^ {2}((?:image |internals )?[a-z]+)(?: [A-Z]+)* {2,}\S/gm).map(([, verb]) => verb);
       assert.deepEqual(
         new Set(verbs),
-        new Set(["init", "usage", "image pull", "image list", "image pin", "image unpin", "image remove"]),
+        new Set([
+          "init",
+          "usage",
+          "image pull",
+          "image list",
+          "image pin",
+          "image unpin",
+          "image remove",
+          "internals mount",
+          "internals umount",
+        ]),
       );
     }
   });
