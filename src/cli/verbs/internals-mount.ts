@@ -17,6 +17,6 @@ function render({ directory, digest, verity, backing, probed }: MountResult): st
     `Mounted at ${directory}: ${digest ?? "an image of no demanded digest"}`,
     `  fs-verity  ${verity ? "demanded of every object" : "not demanded: the repository is not secure"}`,
     `  objects    ${probed === undefined ? "the image has none" : `found: ${probed} was read`}`,
-    ...(backing === "loop-device" ? ["  by a loop device, as this kernel can't mount a file"] : []),
+    ...(backing === "loop-device" ? ["  by a loop device: the kernel can't mount the file itself"] : []),
   ].join("\n");
 }

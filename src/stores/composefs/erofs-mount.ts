@@ -7,6 +7,9 @@ import { isErrno } from "#linux/system-error.ts";
 /** How the kernel reads an image. Straight from its file since Linux 6.12, if it was built so. */
 export type Backing = "file" | "loop-device";
 
+/** What the kernel answers where stored data is not what it should be. */
+export const damage = ["EIO", "EUCLEAN", "EBADMSG"] as const;
+
 export interface ErofsMount {
   /** Nobody sees the mount; it goes when this is closed, or with the last mount that is made of it. */
   readonly mount: Descriptor;
@@ -46,7 +49,7 @@ function explain(error: unknown, name: string): unknown {
       hint: "Boot a kernel with CONFIG_EROFS_FS, or load its module 'erofs'.",
     });
   }
-  if (isErrno(error, "EINVAL", "EUCLEAN", "EBADMSG", "EIO", "EOPNOTSUPP")) {
+  if (isErrno(error, "EINVAL", "EOPNOTSUPP", ...damage)) {
     return new OneholdError("corrupt", `the kernel takes ${name} for no valid EROFS image: ${messageOf(error)}`, {
       cause: error,
       subject: name,

@@ -36,7 +36,12 @@ export function openImageFile(repository: string, name: string): ImageFile {
     });
   } catch (error) {
     if (isErrno(error, "ENOENT", "ENOTDIR")) throw noImage(repository, name, error);
-    throw error;
+    if (!isErrno(error, "EXDEV", "ELOOP")) throw error;
+    throw new OneholdError("corrupt", `${name} in ${repository} is a link that leads out of it, or nowhere`, {
+      cause: error,
+      subject: name,
+      hint: "The repository is damaged: make the image again.",
+    });
   }
 }
 
@@ -74,7 +79,10 @@ function imageFile(file: Descriptor, name: string, promised: string | undefined)
   const stat = withSystemErrors(() => fstatSync(file.fd));
   if (stat.isFile()) return { fd: file.fd, promised, [Symbol.dispose]: () => file[Symbol.dispose]() };
   file[Symbol.dispose]();
-  throw new OneholdError("corrupt", `${name} is not a file, so no composefs image`, { subject: name });
+  throw new OneholdError("corrupt", `${name} is not a file, so no composefs image`, {
+    subject: name,
+    hint: "Name the image itself.",
+  });
 }
 
 function computeDigest(fd: number, algorithm: VerityAlgorithm): Buffer {

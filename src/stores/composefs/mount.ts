@@ -14,7 +14,7 @@ import {
 import { mountOf, unmount } from "#linux/mounts.ts";
 import { isErrno } from "#linux/system-error.ts";
 import { type DataFile, findDataFile, readFirstBytes } from "./data-probe.ts";
-import { type Backing, mountErofs } from "./erofs-mount.ts";
+import { type Backing, damage, mountErofs } from "./erofs-mount.ts";
 
 export interface ComposefsImage {
   /** An open image file; it may be closed after mounting. */
@@ -46,7 +46,7 @@ export function mountComposefs(image: ComposefsImage, target: string): MountedIm
   using objects = openObjects(image.objects);
   using tree = mountOverlay(image, lower.fd, objects.fd, target);
   // The kernel looks for an object only when its file is opened: a mount that succeeds proves nothing.
-  const file = findDataFile(lower.fd);
+  const file = chooseDataFile(image, lower.fd);
   if (file !== undefined) probe(image, tree.fd, file);
   attachMount(tree.fd, target);
   return { backing, probed: file === undefined ? undefined : displayBytes(file.path) };
@@ -128,10 +128,24 @@ function explain(error: unknown): unknown {
   return error;
 }
 
+function chooseDataFile({ name }: ComposefsImage, erofsFd: number): DataFile | undefined {
+  try {
+    return findDataFile(erofsFd);
+  } catch (error) {
+    if (!isErrno(error, ...damage)) throw error;
+    throw new OneholdError("corrupt", `the kernel can't read the tree of image ${name}: ${messageOf(error)}`, {
+      cause: error,
+      subject: name,
+      hint: "The image is damaged: make it again. It was not mounted; the kernel's log may say more.",
+    });
+  }
+}
+
 function probe({ name, objects, requireVerity }: ComposefsImage, treeFd: number, file: DataFile): void {
   try {
     readFirstBytes(treeFd, file.path);
   } catch (error) {
+    if (!isErrno(error, "ENOENT", ...damage)) throw error;
     const path = displayBytes(file.path);
     const missing = file.object !== undefined && !existsSync(join(objects, file.object));
     const object = file.object === undefined ? "its object" : `its object ${file.object.slice(1)}`;

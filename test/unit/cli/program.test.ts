@@ -75,6 +75,7 @@ describe("help", atOnce, () => {
     const ours = [...files].filter((file) => !file.startsWith("commander/"));
     assert.deepEqual(ours.toSorted(), [
       "cli/help.ts",
+      "cli/internals-verbs.ts",
       "cli/options.ts",
       "cli/paint.ts",
       "cli/program.ts",
