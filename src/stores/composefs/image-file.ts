@@ -35,7 +35,7 @@ export function openImageFile(repository: string, name: string): ImageFile {
       hint: "The repository is damaged: make the image again.",
     });
   } catch (error) {
-    if (isErrno(error, "ENOENT", "ENOTDIR")) throw noImage(repository, name, error);
+    if (isErrno(error, "ENOENT", "ENOTDIR", "ENAMETOOLONG")) throw noImage(repository, name, error);
     if (!isErrno(error, "EXDEV", "ELOOP")) throw error;
     throw new OneholdError("corrupt", `${name} in ${repository} is a link that leads out of it, or nowhere`, {
       cause: error,

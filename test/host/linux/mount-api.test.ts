@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { test } from "node:test";
 import { runProgram } from "#fixtures/programs.ts";
 import { makeTemporaryFolder, mountPointsBelow } from "#fixtures/temporary-folders.ts";
-import { openFile } from "#linux/descriptor.ts";
+import { openDirectory, openFile } from "#linux/descriptor.ts";
 import { openLoopDevice } from "#linux/loop-device.ts";
 import {
   attachMount,
@@ -104,11 +104,12 @@ test("a loop device shows a file, can't be written, and is free when it is close
     assert.deepEqual(readFileSync(first.path), readFileSync(path));
   }
   assert.equal(await backing(), "");
+  using folderFile = openDirectory(folder.path);
   assert.throws(
-    () => openLoopDevice(-1),
-    (error) => isErrno(error, "EBADF"),
+    () => openLoopDevice(folderFile.fd),
+    (error) => isErrno(error, "EINVAL"),
   );
   const open = readdirSync("/proc/self/fd").length;
-  assert.throws(() => openLoopDevice(-1));
+  assert.throws(() => openLoopDevice(folderFile.fd));
   assert.equal(readdirSync("/proc/self/fd").length, open);
 });

@@ -119,7 +119,7 @@ test("several at a time, one over the other too; each is unmounted by itself", a
   const [first, second] = [place(), place()];
   await Promise.all([mount(image.digest, first), mount("deep/small", second)]);
   await mount(image.digest, second);
-  assert.deepEqual(await leftovers(), [...mountPointsBelow(first), second, second]);
+  assert.deepEqual((await leftovers()).toSorted(), [first, second, second].toSorted());
   const content = readFileSync(join(source, "usr/size-300000"));
   for (const at of [first, second]) assert.deepEqual(readFileSync(join(at, "usr/size-300000")), content);
   await umount(second);

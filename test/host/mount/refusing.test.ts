@@ -61,7 +61,7 @@ test("an image that is not there", async () => {
     "x".repeat(300),
   ]) {
     if (name === "deep") await refuses(["mount", name, at], /deep is not a file/);
-    else await refuses(["mount", name, at], /no composefs image|file name too long|name too long/);
+    else await refuses(["mount", name, at], /no composefs image/);
   }
   await refuses(
     ["mount", image.digest, at, "--repo", join(sysroot, "no-repository")],
