@@ -58,7 +58,7 @@ export function mountComposefs(image: ComposefsImage, target: string): MountedIm
  */
 export function unmountComposefs(target: string): void {
   const entry = mountOf(target);
-  if (entry === undefined || entry.type !== "overlay" || !/^composefs(?::|$)/.test(entry.source)) {
+  if (entry?.type !== "overlay" || !/^composefs(?::|$)/.test(entry.source)) {
     throw notMounted(target, "no composefs image is mounted there");
   }
   try {

@@ -168,3 +168,17 @@ test("the mount is seen where the caller is: in its own mount namespace", async 
   assert.equal(ended.stdout.trim(), `composefs:${image.digest}`, ended.stderr);
   assert.deepEqual(await leftovers(), []);
 });
+
+test("what another program mounted as composefs is unmounted too", async () => {
+  const at = place();
+  await runProgram("mount", [
+    "-t",
+    "overlay",
+    "-o",
+    `ro,lowerdir=${source}:${join(sysroot, "small-tree")}`,
+    "composefs",
+    at,
+  ]);
+  await umount(at);
+  assert.deepEqual(await leftovers(), []);
+});
