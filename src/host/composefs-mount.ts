@@ -1,11 +1,10 @@
 import fs from "node:fs";
 import path from "node:path";
 import { OneholdError } from "#base/errors.ts";
-import { openFile } from "#linux/descriptor.ts";
 import { isErrno } from "#linux/system-error.ts";
-import { measureVerity } from "#linux/verity.ts";
-import { openImageFile, verifyImageFile } from "#stores/composefs/image-file.ts";
+import { findImage, openImage, openImageFile, verifyImageFile } from "#stores/composefs/image-file.ts";
 import { type MountedImage, mountComposefs, unmountComposefs } from "#stores/composefs/mount.ts";
+import { openRepository, type Repository, repositoryExists } from "#stores/composefs/repository.ts";
 
 export interface MountRequest {
   /** The folder of the composefs repository. */
@@ -32,11 +31,15 @@ export interface MountResult extends MountedImage {
  */
 export function mountImage(request: MountRequest): MountResult {
   const directory = existingDirectory(request.directory);
-  const repository = path.resolve(request.repository);
-  const secure = isSecure(repository);
-  using image = openImageFile(repository, request.image);
-  const { digest = image.promised } = request;
-  for (const demanded of new Set([digest, image.promised])) {
+  const folder = path.resolve(request.repository);
+  const isFile = /^[./]/.test(request.image);
+  // mkcomposefs makes objects without a repository around them.
+  const repository = isFile && !repositoryExists(folder) ? undefined : openReadable(folder);
+  const secure = repository?.secure === true;
+  const id = repository === undefined || isFile ? undefined : findImage(repository, request.image);
+  using image = repository === undefined || id === undefined ? openImageFile(request.image) : openImage(repository, id);
+  const { digest = id } = request;
+  for (const demanded of new Set([digest, id])) {
     if (demanded !== undefined) verifyImageFile(image.fd, demanded, secure);
   }
   const mounted = mountComposefs(
@@ -44,7 +47,7 @@ export function mountImage(request: MountRequest): MountResult {
       imageFd: image.fd,
       name: request.image,
       digest,
-      objects: path.join(repository, "objects"),
+      objects: path.join(folder, "objects"),
       requireVerity: secure,
     },
     directory,
@@ -71,18 +74,15 @@ function existingDirectory(directory: string): string {
   });
 }
 
-/** A repository without meta.json, as mkcomposefs makes them, is not. */
-function isSecure(repository: string): boolean {
+/** ext4 opens no file that has fs-verity where the kernel was built without. */
+function openReadable(folder: string): Repository {
   try {
-    using meta = openFile(path.join(repository, "meta.json"), fs.constants.O_RDONLY);
-    return typeof measureVerity(meta.fd) === "object";
+    return openRepository(folder);
   } catch (error) {
-    if (isErrno(error, "ENOENT", "ENOTDIR")) return false;
-    // ext4 opens no file that has fs-verity where the kernel was built without.
     if (!isErrno(error, "EOPNOTSUPP")) throw error;
-    throw new OneholdError("unsupported", `this kernel can't read ${repository}: its files have fs-verity`, {
+    throw new OneholdError("unsupported", `this kernel can't read ${folder}: its files have fs-verity`, {
       cause: error,
-      subject: repository,
+      subject: folder,
       hint: "Boot a kernel with CONFIG_FS_VERITY.",
     });
   }

@@ -1,46 +1,49 @@
-import { constants, fstatSync, readSync } from "node:fs";
+import { constants, fstatSync } from "node:fs";
+import { byteStringOfText } from "#base/bytes.ts";
 import { OneholdError } from "#base/errors.ts";
-import type { VerityAlgorithm } from "#base/verity-algorithm.ts";
+import { isObjectId, type ObjectId } from "#formats/composefs-objects.ts";
 import { VerityDigester, verityDigestSize } from "#formats/fs-verity.ts";
-import { openBeneath } from "#linux/beneath.ts";
-import { type Descriptor, openDirectory, openFile, pathOfFd } from "#linux/descriptor.ts";
+import { type Descriptor, openFile } from "#linux/descriptor.ts";
 import { isErrno, withSystemErrors } from "#linux/system-error.ts";
 import { measureVerity } from "#linux/verity.ts";
-
-/** An EROFS image, as it is stored in a file. */
-export interface ImageFile extends Descriptor {
-  /** The fs-verity digest that its place in the repository promises, in hex. */
-  readonly promised: string | undefined;
-}
+import { linkedObject, listRefs, nameOfRef } from "./links.ts";
+import { openObject, piecesOf } from "./objects.ts";
+import type { Repository } from "./repository.ts";
 
 /**
- * Opens an image: by its digest in hex, by a ref below `images/refs`, or, where the name begins with a slash or
- * a dot, the file of that path. What it promises is not verified. Errors: "not-found", "corrupt".
+ * Finds an image of a repository by its digest in hex, or by a ref below `images/refs`. Errors: "not-found",
+ * "corrupt" for a name that leads elsewhere.
  */
-export function openImageFile(repository: string, name: string): ImageFile {
+export function findImage(repository: Repository, name: string): ObjectId {
+  const ref = listRefs(repository, "images").find((link) => link.name === byteStringOfText(name));
+  const digest = ref === undefined ? name : nameOfRef(ref);
+  const known = isObjectId(digest, repository.meta.algorithm);
+  const id = known ? linkedObject(repository, "images", digest) : undefined;
+  if (id !== undefined && id === digest) return id;
+  if (ref === undefined && (!known || id === undefined)) throw noImage(repository.path, name);
+  throw new OneholdError("corrupt", `the image ${name} of ${repository.path} is a link to something else`, {
+    subject: name,
+    hint: "The repository is damaged: make the image again.",
+  });
+}
+
+/** Opens an image of a repository; what is in it is not verified. Error: "not-found". */
+export function openImage(repository: Repository, id: ObjectId): Descriptor {
+  const file = openObject(repository, id);
+  if (file === undefined) throw noImage(repository.path, id);
+  return demandFile(file, id);
+}
+
+/** Opens an image that is in no repository. Errors: "not-found", "corrupt". */
+export function openImageFile(path: string): Descriptor {
   try {
-    if (/^[./]/.test(name))
-      return imageFile(openFile(name, constants.O_RDONLY | constants.O_NONBLOCK), name, undefined);
-    if (name.split("/").some((part) => part === "" || part === "." || part === "..")) throw noImage(repository, name);
-    using root = openDirectory(repository);
-    const isHex = /^(?:[0-9a-f]{64}|[0-9a-f]{128})$/.test(name);
-    const path = isHex ? `images/${name}` : `images/refs/${name}`;
-    const file = openBeneath(root.fd, path, constants.O_RDONLY | constants.O_NONBLOCK);
-    const promised = /\/objects\/([0-9a-f]{2})\/([0-9a-f]{62}(?:[0-9a-f]{64})?)$/.exec(pathOfFd(file.fd) ?? "");
-    const opened = imageFile(file, name, promised?.slice(1).join(""));
-    if (opened.promised !== undefined && (!isHex || opened.promised === name)) return opened;
-    opened[Symbol.dispose]();
-    throw new OneholdError("corrupt", `${repository}/${path} does not lead to the object of an image`, {
-      subject: name,
-      hint: "The repository is damaged: make the image again.",
-    });
+    return demandFile(openFile(path, constants.O_RDONLY | constants.O_NONBLOCK), path);
   } catch (error) {
-    if (isErrno(error, "ENOENT", "ENOTDIR", "ENAMETOOLONG")) throw noImage(repository, name, error);
-    if (!isErrno(error, "EXDEV", "ELOOP")) throw error;
-    throw new OneholdError("corrupt", `${name} in ${repository} is a link that leads out of it, or nowhere`, {
+    if (!isErrno(error, "ENOENT", "ENOTDIR")) throw error;
+    throw new OneholdError("not-found", `there is no image file ${path}`, {
       cause: error,
-      subject: name,
-      hint: "The repository is damaged: make the image again.",
+      subject: path,
+      hint: "A name that begins with a slash or a dot is a path; all others are digests or refs.",
     });
   }
 }
@@ -63,21 +66,25 @@ export function verifyImageFile(fd: number, digest: string, byKernel: boolean): 
       },
     );
   }
-  const actual = (enabled ? measured.digest : computeDigest(fd, algorithm)).toString("hex");
-  if (actual === digest) return;
+  let actual: Buffer;
+  if (enabled) actual = measured.digest;
+  else {
+    const digester = new VerityDigester(algorithm);
+    withSystemErrors(() => {
+      for (const piece of piecesOf(fd)) digester.update(piece);
+    });
+    actual = digester.digest();
+  }
+  if (actual.toString("hex") === digest) return;
   throw new OneholdError(
     "corrupt",
-    `the image is not the one that was asked for: its digest is ${actual}, not ${digest}`,
-    {
-      subject: digest,
-      hint: "The image is damaged, or was replaced: make it again.",
-    },
+    `the image is not the one that was asked for: its digest is ${actual.toString("hex")}, not ${digest}`,
+    { subject: digest, hint: "The image is damaged, or was replaced: make it again." },
   );
 }
 
-function imageFile(file: Descriptor, name: string, promised: string | undefined): ImageFile {
-  const stat = withSystemErrors(() => fstatSync(file.fd));
-  if (stat.isFile()) return { fd: file.fd, promised, [Symbol.dispose]: () => file[Symbol.dispose]() };
+function demandFile(file: Descriptor, name: string): Descriptor {
+  if (withSystemErrors(() => fstatSync(file.fd)).isFile()) return file;
   file[Symbol.dispose]();
   throw new OneholdError("corrupt", `${name} is not a file, so no composefs image`, {
     subject: name,
@@ -85,22 +92,8 @@ function imageFile(file: Descriptor, name: string, promised: string | undefined)
   });
 }
 
-function computeDigest(fd: number, algorithm: VerityAlgorithm): Buffer {
-  const digester = new VerityDigester(algorithm);
-  const buffer = Buffer.allocUnsafe(pieceSize);
-  for (let position = 0; ; ) {
-    const length = withSystemErrors(() => readSync(fd, buffer, 0, pieceSize, position));
-    if (length === 0) return digester.digest();
-    digester.update(buffer.subarray(0, length));
-    position += length;
-  }
-}
-
-const pieceSize = 1024 * 1024;
-
-function noImage(repository: string, name: string, cause?: unknown): OneholdError {
+function noImage(repository: string, name: string): OneholdError {
   return new OneholdError("not-found", `there is no composefs image ${name} in ${repository}`, {
-    ...(cause === undefined ? {} : { cause }),
     subject: name,
     hint: "Name it by its digest in hex, by a ref below images/refs, or as a file: with a path that begins with / or ./.",
   });

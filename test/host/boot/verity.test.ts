@@ -39,7 +39,6 @@ function write(path: string, content: Buffer | string): void {
 async function makeData(): Promise<void> {
   const root = join(folder.path, "data");
   const repository = makeRepository(join(root, "repository"));
-  write(join(repository, "meta.json"), '{ "version": 1, "algorithm": "fsverity-sha256-12" }\n');
   tree = join(folder.path, "tree");
   mkdirSync(tree);
   const goodFiles = goodSizes.map((size) => `good-${size}`);

@@ -88,6 +88,18 @@ test("by a ref, from another repository, as a file; of format version 1, too", a
   }
 });
 
+test("objects may be in a folder that is no repository, for an image that is in none", async () => {
+  const bare = join(sysroot, "bare");
+  mkdirSync(bare);
+  await runModern(["cp", "-a", join(sysroot, "composefs/objects"), image.file, bare]);
+  const at = place();
+  const file = join(bare, image.digest.slice(2));
+  const { verity, digest } = await mount(file, at, "--repo", bare, "--digest", image.digest);
+  assert.deepEqual([verity, digest], [false, image.digest]);
+  assert.deepEqual(await comparable(at), await comparable(source));
+  await umount(at);
+});
+
 test("hardlinks are links of one file", async () => {
   const dump = await runModern(["composefs-info", "dump", image.file]);
   const lines = dump.split("\n").map((line) => line.replace(/^(\/at-the-root \S+ \S+) 1 /, "$1 2 "));
@@ -151,7 +163,7 @@ test("objects may be in a folder with any path, of any length", async () => {
   const { digest } = await addImage(repository, tree, "deep/name");
   for (const repo of [repository, join(sysroot, "a:b,c\\d=é")]) {
     if (repo !== repository)
-      await runModern(["cp", "-a", ...["objects", "images"].map((name) => join(repository, name)), repo]);
+      await runModern(["cp", "-a", ...["objects", "images", "meta.json"].map((name) => join(repository, name)), repo]);
     const at = place();
     await mount(digest, at, "--repo", repo);
     assert.equal(readFileSync(join(at, "file"), "utf8"), "y".repeat(5000));

@@ -1,4 +1,4 @@
-import { mkdirSync, symlinkSync } from "node:fs";
+import { mkdirSync, symlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { runModern } from "#fixtures/modern-chroot.ts";
 import { listTree, type ListedFile } from "#fixtures/tree-listing.ts";
@@ -10,9 +10,11 @@ export interface MadeImage {
   readonly file: string;
 }
 
-/** An empty repository as composefs lays one out, but for meta.json. */
+/** An empty repository with SHA-256, as `cfsctl init --insecure` lays one out. */
 export function makeRepository(folder: string): string {
   for (const name of ["objects", "images/refs/deep"]) mkdirSync(join(folder, name), { recursive: true });
+  const meta = { version: 1, algorithm: "fsverity-sha256-12", erofs_formats: { default: 0 } };
+  writeFileSync(join(folder, "meta.json"), `${JSON.stringify(meta, undefined, 2)}\n`);
   return folder;
 }
 
