@@ -40,6 +40,16 @@ export interface GuestReport {
   readonly mountsLeft: readonly string[];
   readonly afterFlip: Readonly<Record<"firstBlock" | "flippedBlock" | "wholeGoodFile", string>>;
   readonly refusals: Readonly<Record<"flipped" | "misnamed" | "unprotected" | "lonely" | "otherDigest", Refusal>>;
+  /** A repository of ours, made in the guest, with SHA-512; what its images' file shows, by format. */
+  readonly own: {
+    readonly secure: boolean;
+    readonly files: Readonly<Record<string, string>>;
+    /** Of its objects. */
+    readonly problems: readonly string[];
+    /** Why it can't be mounted any more, its object being an equal file without fs-verity. */
+    readonly bare: string;
+    readonly problemOfBare: string | undefined;
+  };
   /** What the built program printed, as JSON. */
   readonly program: unknown;
 }

@@ -18,16 +18,23 @@ import {
   writeSync,
 } from "node:fs";
 import { join } from "node:path";
+import { byteStringOfText } from "#base/bytes.ts";
 import { OneholdError } from "#base/errors.ts";
+import { objectIdOf } from "#formats/composefs-objects.ts";
+import { verityDigest } from "#formats/fs-verity.ts";
 import { mountImage, unmountImage } from "#host/composefs-mount.ts";
 import { openFile } from "#linux/descriptor.ts";
 import { mount, mountTable, mountTmpfs, unmount } from "#linux/mounts.ts";
 import { isErrno } from "#linux/system-error.ts";
 import { enableVerity, measureVerity, type VerityMeasurement } from "#linux/verity.ts";
+import { objectFile, problemOfObject } from "#stores/composefs/objects.ts";
+import { createRepository } from "#stores/composefs/repository.ts";
+import { addOurImage } from "../mount/our-repository.ts";
 import type { GuestPlan, GuestReport, Refusal } from "./guest-plan.ts";
 
 const disk = "/dev/vdc";
 const at = "/tmp/mnt";
+const ownSize = 300_000;
 const repository = "/tmp/disk/repository";
 
 function mountDisk(): void {
@@ -95,15 +102,42 @@ function flip(positions: readonly number[]): void {
   closeSync(fd);
 }
 
-function refusal(image: string, digest?: string): Refusal {
+function refusal(image: string, digest?: string, from = repository): Refusal {
   try {
-    mountImage({ repository, image, directory: at, ...(digest === undefined ? {} : { digest }) });
+    mountImage({ repository: from, image, directory: at, ...(digest === undefined ? {} : { digest }) });
   } catch (error) {
     if (error instanceof OneholdError) return { code: error.code, message: error.message };
     throw error;
   }
   unmountImage(at);
   return { code: "none", message: "it was mounted" };
+}
+
+/** A file of 300,000 bytes in a secure repository that our own code makes. */
+function ownRepository(): GuestReport["own"] {
+  const path = "/tmp/disk/own";
+  const own = createRepository(path, { algorithm: "sha512", format: 1, extraFormats: [0, 2], verity: "yes" });
+  const metadata = { permissions: 0o755, uid: 0, gid: 0, mtime: { seconds: 1, nanoseconds: 0 }, xattrs: [] };
+  const content = Buffer.alloc(ownSize, "own content");
+  const file = { kind: "external", metadata, size: ownSize, path: byteStringOfText("x"), digest: undefined } as const;
+  const tree = { kind: "directory", metadata, entries: new Map([[byteStringOfText("file"), file]]) } as const;
+  const files: Record<string, string> = {};
+  const problems: string[] = [];
+  for (const format of [0, 1, 2] as const) {
+    const id = addOurImage(own, tree, format, () => content);
+    mountImage({ repository: path, image: id, directory: at });
+    files[format] = contentOf("file");
+    unmountImage(at);
+    const problem = problemOfObject(own, id);
+    if (problem !== undefined) problems.push(problem);
+  }
+  const id = objectIdOf(verityDigest("sha512", content));
+  const problem = problemOfObject(own, id);
+  if (problem !== undefined) problems.push(problem);
+  rmSync(objectFile(own, id));
+  writeFileSync(objectFile(own, id), content);
+  const bare = refusal("test/v1", undefined, path).message;
+  return { secure: own.secure, files, problems, bare, problemOfBare: problemOfObject(own, id) };
 }
 
 function ourMounts(): string[] {
@@ -157,6 +191,7 @@ const refusals = {
   lonely: refusal(plan.images.lonely),
   otherDigest: refusal(plan.images.good, plan.images.lonely),
 };
+const own = ownRepository();
 mountsLeft.push(...ourMounts());
 unmount("/tmp/disk");
 
@@ -170,6 +205,7 @@ const report: GuestReport = {
   mountsLeft,
   afterFlip,
   refusals,
+  own,
   program,
 };
 writeSync(3, JSON.stringify(report));

@@ -177,6 +177,13 @@ describe("fs-verity, by the kernel of a guest", { skip: noGuests }, () => {
       }
       assert.deepEqual(result.mountsLeft, []);
       await withoutVerity(suite);
+      // A repository that our own code made there.
+      const { bare, files, ...own } = result.own;
+      const problemOfBare = "has no fs-verity, which this repository demands";
+      assert.deepEqual(own, { secure: true, problems: [], problemOfBare });
+      const content = createHash("sha256").update(Buffer.alloc(300_000, "own content")).digest("hex");
+      assert.deepEqual(files, { 0: content, 1: content, 2: content });
+      assert.match(bare, /the file \/file of image test\/v1 can't be read: the kernel refuses its object/);
       assert.partialDeepStrictEqual(result.program, { verity: true, digest: plan.images.good });
     });
   }
