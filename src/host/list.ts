@@ -35,7 +35,7 @@ export function listHostImages(sysroot: Sysroot, type: ImageType): ListedImage[]
   if (repositoryExists(sysroot.ostreeRepo)) {
     for (const image of listOstreeImages(openRepository(sysroot.ostreeRepo))) ostree.set(image.manifestDigest, image);
   }
-  const roots = rootSet(sysroot);
+  const roots = rootSet(sysroot, [...ostree.values()]);
   const describe = (
     digest: Digest,
     stored: ImageRecord | undefined,

@@ -4,6 +4,7 @@ import { openRepository } from "#stores/ostree/repository.ts";
 import { findHostImage } from "./find.ts";
 import { type HostContext, runOperation } from "./operation.ts";
 import { addPin, removePin } from "./pins.ts";
+import { releaseLayers } from "./release-layers.ts";
 
 export interface PinResult {
   readonly image: string;
@@ -21,12 +22,13 @@ export function pin(context: HostContext, image: string): Promise<PinResult> {
   });
 }
 
-/** Takes a pin back; the image itself stays until it is removed. */
+/** Takes a pin back; the image itself stays until it is removed, unless its name is gone: ostree's next prune then takes it there. */
 export function unpin(context: HostContext, image: string): Promise<PinResult> {
   return runOperation(context, { verb: "image unpin", subject: image }, async () => {
     const { digest, projected } = findHostImage(context.sysroot, image);
     const changed = removePin(context.sysroot, digest);
     if (projected !== undefined) deleteRef(openRepository(context.sysroot.ostreeRepo), pinRef(digest));
+    await releaseLayers(context);
     return { image, digest, changed };
   });
 }

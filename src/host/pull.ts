@@ -10,6 +10,9 @@ import { inspectRemote, type RemoteManifest } from "#sources/inspect-remote.ts";
 import { pullImage, type PullRequest } from "#sources/pull.ts";
 import { type ImageRecord, readConfig, readManifest } from "#stores/containers-storage/images.ts";
 import { findImage, type ImageStore, listLayers, openImageStore } from "#stores/containers-storage/store.ts";
+import { listOstreeImages } from "#stores/ostree/images.ts";
+import { deleteRef, imageRef } from "#stores/ostree/refs.ts";
+import { openRepository } from "#stores/ostree/repository.ts";
 import { makeStores } from "./init.ts";
 import { type HostContext, type Operation, runOperation } from "./operation.ts";
 import { addPin, isPinned } from "./pins.ts";
@@ -17,6 +20,7 @@ import type { ComposefsProjection } from "./projection/composefs.ts";
 import type { OstreeProjection } from "./projection/ostree.ts";
 import { project, type Projections } from "./projection/projection.ts";
 import { type ImageNote, readNote, writeNote } from "./records.ts";
+import { releaseLayers } from "./release-layers.ts";
 import { demandSpace, warnOfTightSpace, watchSpace } from "./space.ts";
 import { type Stopwatch, stopwatch } from "./stopwatch.ts";
 
@@ -81,6 +85,7 @@ export function pull(context: HostContext, options: PullOptions): Promise<PullRe
     const isNew = Object.values(projections).some((projection) => projection?.state === "imported");
     if (isNew || noted === undefined) record(notesOf(projections, noted));
     if (options.pin) addPin(context.sysroot, image.digest, reference);
+    await letGoOfOldImage(context, reference, image.digest);
     return {
       reference,
       digest: image.digest,
@@ -91,6 +96,15 @@ export function pull(context: HostContext, options: PullOptions): Promise<PullRe
       milliseconds: clock.result(),
     };
   });
+}
+
+/** The image that had this name before, and no other, may go from ostree now: its refs must not keep it. */
+async function letGoOfOldImage(context: HostContext, reference: string, digest: Digest): Promise<void> {
+  const repository = openRepository(context.sysroot.ostreeRepo);
+  const named = listOstreeImages(repository).find(({ references }) => references.includes(reference));
+  // Only where the new image is none for ostree: otherwise the import has moved the ref.
+  if (named !== undefined && named.manifestDigest !== digest) deleteRef(repository, imageRef(reference));
+  await releaseLayers(context);
 }
 
 /** Before the first byte is fetched: a host image that can't be shared at all is refused, a worse way is told. */

@@ -1,104 +1,106 @@
 import type { Digest } from "#base/digest.ts";
 import { OneholdError } from "#base/errors.ts";
-import { parseManifest } from "#formats/oci.ts";
-import { parseReference, storedName } from "#image/reference.ts";
 import { removeImage, untag as untagStored } from "#stores/containers-storage/remove.ts";
 import { openImageStore } from "#stores/containers-storage/store.ts";
-import { layerRefs, listOstreeImages, type OstreeImage } from "#stores/ostree/images.ts";
+import { listOstreeImages } from "#stores/ostree/images.ts";
 import { pruneRepository } from "#stores/ostree/prune.ts";
-import { deleteRef, imageRef, listRefs } from "#stores/ostree/refs.ts";
-import { openRepository, repositoryExists, type Repository } from "#stores/ostree/repository.ts";
-import { findHostImage, type FoundImage } from "./find.ts";
+import { deleteRef, imageRef, isOfImage, writeRef } from "#stores/ostree/refs.ts";
+import { holdsObjects, openRepository, repositoryExists, type Repository } from "#stores/ostree/repository.ts";
+import { findHostImage, type FoundImage, isNamed } from "./find.ts";
 import { type HostContext, type Operation, runOperation } from "./operation.ts";
 import { forgetLayers } from "./projection/layer-memory.ts";
 import { removeNote } from "./records.ts";
+import { releaseLayers } from "./release-layers.ts";
 import { rootSet } from "./root-set.ts";
+import type { Sysroot } from "./sysroot.ts";
 
 export interface RemoveResult {
   readonly image: string;
   readonly digest: Digest;
   /** `untagged`: the image has other names, and stays under these. */
   readonly outcome: "untagged" | "removed";
-  /** What the ostree repository gave back. */
+  /** What the ostree repository gave back; objects that other images have left without a ref are among them. */
   readonly ostree: { readonly objects: number; readonly bytes: number } | undefined;
 }
 
 /**
  * Removes an image from every store; by name, only that name where the image has others. What must stay
- * (a pin, say) is refused. What other images share stays.
+ * (pinned or deployed, say) is refused. What other images share stays.
  */
 export function remove(context: HostContext, image: string): Promise<RemoveResult> {
   return runOperation(context, { verb: "image remove", subject: image }, async (operation) => {
     const found = findHostImage(context.sysroot, image);
     const others = otherNames(found);
-    if (others > 0) return { image, digest: found.digest, outcome: "untagged", ostree: await untag(context, found) };
-    refuseRoots(context, found, image);
-    return {
-      image,
-      digest: found.digest,
-      outcome: "removed",
-      ostree: await removeEverywhere(context, operation, found),
-    };
+    if (others.length > 0) {
+      await untag(context, found, others);
+      return { image, digest: found.digest, outcome: "untagged", ostree: undefined };
+    }
+    const repository = repositoryOf(context.sysroot);
+    refuseRoots(context.sysroot, repository, found, image);
+    const ostree = await removeEverywhere(context, operation, repository, found);
+    return { image, digest: found.digest, outcome: "removed", ostree };
   });
 }
 
-function otherNames({ name, stored }: FoundImage): number {
-  return name === undefined ? 0 : (stored?.names ?? []).filter((other) => other !== name).length;
+function repositoryOf({ ostreeRepo }: Sysroot): Repository | undefined {
+  return repositoryExists(ostreeRepo) ? openRepository(ostreeRepo) : undefined;
 }
 
-function refuseRoots({ sysroot }: HostContext, { digest }: FoundImage, image: string): void {
-  const reasons = rootSet(sysroot).get(digest) ?? [];
+function otherNames({ name, stored }: FoundImage): string[] {
+  return name === undefined ? [] : (stored?.names ?? []).filter((other) => other !== name);
+}
+
+function refuseRoots(sysroot: Sysroot, repository: Repository | undefined, found: FoundImage, image: string): void {
+  const roots = rootSet(sysroot, repository === undefined ? [] : listOstreeImages(repository));
+  const reasons = found.digests.flatMap((digest) => roots.get(digest) ?? []);
   if (reasons.length === 0) return;
+  const pinned = reasons.some((reason) => reason.startsWith("pinned"));
   throw new OneholdError("busy", `${image} can't be removed: it is ${reasons.join(", and ")}`, {
     subject: image,
-    hint: `Take the pin back first: onehold image unpin ${image}`,
+    hint: pinned
+      ? `Take the pin back first: onehold image unpin ${image}`
+      : "Remove the deployment or the ref first (`ostree admin undeploy`, `ostree refs --delete`).",
   });
 }
 
-async function untag({ sysroot }: HostContext, { stored, name, projected }: FoundImage): Promise<undefined> {
+async function untag(
+  { sysroot }: HostContext,
+  { stored, name, projected }: FoundImage,
+  [other = "", ...others]: readonly string[],
+): Promise<void> {
   if (name === undefined) return;
   if (stored !== undefined) await untagStored(openImageStore(sysroot.imageStore), stored, name);
-  for (const reference of projected?.references ?? []) {
-    if (isNamed(reference, name)) deleteRef(openRepository(sysroot.ostreeRepo), imageRef(reference));
-  }
-}
-
-/** Whether a reference of ostree's, which says where the image came from, stands for that name in the image store. */
-function isNamed(reference: string, name: string): boolean {
-  try {
-    return storedName(parseReference(reference)) === name;
-  } catch {
-    return false; // Of a transport that is not ours.
-  }
+  if (projected === undefined) return;
+  const repository = openRepository(sysroot.ostreeRepo);
+  const going = projected.references.filter((reference) => isNamed(reference, name));
+  // Podman may have given the image a name that ostree does not know: the commit needs a ref that stays.
+  const stays = projected.references.some((reference) => [other, ...others].some((each) => isNamed(reference, each)));
+  if (!stays) writeRef(repository, imageRef(`docker://${other}`), projected.commit);
+  for (const reference of going) deleteRef(repository, imageRef(reference));
 }
 
 /** The refs go first: a store that still has the image's layers is whole, a commit without a ref is not lost. */
 async function removeEverywhere(
   context: HostContext,
   operation: Operation,
+  repository: Repository | undefined,
   found: FoundImage,
 ): Promise<RemoveResult["ostree"]> {
-  const { sysroot } = context;
+  const { sysroot, signal } = context;
   operation.stage("removing");
-  if (found.projected !== undefined) dropRefs(openRepository(sysroot.ostreeRepo), found.projected);
+  if (repository !== undefined) dropRefs(repository, found.digests);
+  await releaseLayers(context);
   if (found.stored !== undefined) await removeImage(openImageStore(sysroot.imageStore), found.stored);
-  removeNote(sysroot, found.digest);
+  for (const digest of found.digests) removeNote(sysroot, digest);
   forgetLayers(sysroot);
   operation.stage("pruning");
-  if (found.projected === undefined || !repositoryExists(sysroot.ostreeRepo)) return undefined;
-  return pruneRepository(openRepository(sysroot.ostreeRepo), { signal: context.signal });
+  // Also where no ref was left: the tag may have moved away, which leaves the objects to the next prune.
+  return repository === undefined || !holdsObjects(repository) ? undefined : pruneRepository(repository, { signal });
 }
 
-/** Drops the image's refs, and those of layers that no other image has. */
-function dropRefs(repository: Repository, image: OstreeImage): void {
-  const kept = new Set(
-    listOstreeImages(repository)
-      .filter((other) => other.commit !== image.commit)
-      .flatMap((other) => layerRefs(parseManifest(Buffer.from(other.manifest)).layers)),
-  );
-  const there = listRefs(repository);
-  for (const ref of image.refs) deleteRef(repository, ref);
-  for (const ref of layerRefs(parseManifest(Buffer.from(image.manifest)).layers)) {
-    if (!kept.has(ref) && there.has(ref)) deleteRef(repository, ref);
+function dropRefs(repository: Repository, digests: readonly Digest[]): void {
+  for (const image of listOstreeImages(repository)) {
+    if (!digests.includes(image.manifestDigest)) continue;
+    for (const ref of image.refs) if (isOfImage(ref)) deleteRef(repository, ref);
   }
 }

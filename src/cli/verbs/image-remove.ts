@@ -12,7 +12,7 @@ export async function run({ reference }: ImageReferenceOptions, context: VerbCon
 function render({ image, digest, outcome, ostree }: RemoveResult): string {
   if (outcome === "untagged") return `Untagged: ${image} (${digest} has other names)`;
   const pruned =
-    ostree === undefined
+    ostree === undefined || ostree.objects === 0
       ? ""
       : `; ostree gave back ${formatCount(ostree.objects, "object")}, ${formatBytes(ostree.bytes)}`;
   return `Removed: ${digest}${pruned}`;

@@ -1,8 +1,9 @@
 import type { Digest } from "#base/digest.ts";
 import { isDigest } from "#base/digest.ts";
+import { parseManifest } from "#formats/oci.ts";
 import { parseCommit } from "#formats/ostree-commit.ts";
 import type { Checksum } from "#formats/ostree-objects.ts";
-import { blobRef, imageOfRef, listRefs } from "./refs.ts";
+import { blobRef, imageOfRef, isBlobRef, listRefs } from "./refs.ts";
 import { isWholeCommit, readMetadataObject, type Repository } from "./repository.ts";
 
 /** An image as the repository holds it: a merge commit that some ref protects. */
@@ -32,9 +33,20 @@ export function listOstreeImages(repository: Repository): OstreeImage[] {
   return images;
 }
 
-/** The refs of an image's layers. */
-export function layerRefs(layers: readonly { digest: Digest }[]): string[] {
-  return layers.map((layer) => blobRef(layer.digest));
+/**
+ * Refs of layers that no image needs any more: neither one with a ref of its own, nor one that a deployment or
+ * another program protects. ostree-ext drops the same ones when it cleans up.
+ */
+export function unneededLayerRefs(repository: Repository): string[] {
+  const refs = listRefs(repository);
+  const needed = new Set<string>();
+  // An image that is not whole (a pull or fsck left it so) needs its layers all the more.
+  for (const commit of new Set([...refs].filter(([ref]) => !isBlobRef(ref)).map(([, at]) => at))) {
+    const described = describeCommit(repository, commit);
+    if (described === undefined) continue;
+    for (const layer of parseManifest(Buffer.from(described.manifest)).layers) needed.add(blobRef(layer.digest));
+  }
+  return [...refs.keys()].filter((ref) => isBlobRef(ref) && !needed.has(ref));
 }
 
 function describeCommit(

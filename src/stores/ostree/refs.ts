@@ -65,12 +65,22 @@ export function deleteRef(repository: Repository, ref: string): boolean {
   return true;
 }
 
-/** All local refs below `prefix` (a folder of refs), with their commits. */
-export function listRefs(repository: Repository, prefix = "ostree/container"): Map<string, Checksum> {
+/** The refs of layers, whoever wrote them. */
+export function isBlobRef(ref: string): boolean {
+  return ref.startsWith(blobPrefix);
+}
+
+/** A ref that goes with its image: by a name, or as a pin of ours. */
+export function isOfImage(ref: string): boolean {
+  return ref.startsWith(imagePrefix) || ref.startsWith(pinPrefix);
+}
+
+/** All local refs, with their commits. */
+export function listRefs(repository: Repository): Map<string, Checksum> {
   const refs = new Map<string, Checksum>();
-  const visit = (ref: string) => {
-    for (const entry of readDirectory(refFile(repository, ref))) {
-      const name = `${ref}/${entry.name}`;
+  const visit = (folder: string) => {
+    for (const entry of readDirectory(refFile(repository, folder))) {
+      const name = path.join(folder, entry.name);
       if (entry.isDirectory()) visit(name);
       else {
         const commit = isValidRefName(name) ? readRef(repository, name) : undefined;
@@ -78,7 +88,7 @@ export function listRefs(repository: Repository, prefix = "ostree/container"): M
       }
     }
   };
-  visit(prefix);
+  visit("");
   return refs;
 }
 

@@ -132,6 +132,11 @@ export function hasObject(repository: Repository, checksum: Checksum, type: Obje
   return fs.lstatSync(objectFile(repository, checksum, type), { throwIfNoEntry: false }) !== undefined;
 }
 
+/** Whether there is anything that a prune could take. */
+export function holdsObjects(repository: Repository): boolean {
+  return fs.readdirSync(path.join(repository.path, "objects")).length > 0;
+}
+
 /** Reads a commit, dirtree or dirmeta object and checks its checksum. `undefined` where it is not there. */
 export function readMetadataObject(
   repository: Repository,
