@@ -43,7 +43,10 @@ export function layout(task: BytesProgress, width: number): Widths {
   }
   if (widths.bar === 0) return widths;
 
-  const described = task.parts.filter((part) => part.description !== part.id && part.description !== part.part);
+  // One that only repeats what the line begins with is worth no column.
+  const described = task.parts.filter(
+    (part) => !part.description.includes(shortId(part.id)) && part.description !== part.part,
+  );
   const wanted = longest(
     described.map((part) => part.description),
     longestDescription,

@@ -60,8 +60,11 @@ export function pull(context: HostContext, options: PullOptions): Promise<PullRe
       inspectRemote(options.reference, { tlsVerify: options.tlsVerify, signal: context.signal }),
     );
     const there = remote === undefined ? undefined : imageAsNamed(store, remote.digest, options.reference);
-    const bytes = countBytes(store, remote);
-    const image = there ?? (await pullIntoStore(context, operation, store, options, remote, bytes.fetched, clock));
+    const stored = storedBlobs(store);
+    const bytes = countBytes(stored, remote);
+    const image =
+      there ??
+      (await pullIntoStore(context, operation, store, options, { remote, stored, bytes: bytes.fetched }, clock));
     const documents = { manifest: readManifest(image), config: readConfig(image) };
     const config = parseConfig(documents.config);
     const pinned = options.pin || isPinned(context.sysroot, image.digest);
@@ -69,7 +72,9 @@ export function pull(context: HostContext, options: PullOptions): Promise<PullRe
       writeNote(context.sysroot, image.digest, newNote(reference, stores), documents);
     let projections: Projections = {};
     if (options.host || isHostImage(config.labels)) {
-      const request = { image, store, documents, config, reference, pinned, allowCopy: options.allowCopy };
+      const { allowCopy } = options;
+      const { name } = options.reference;
+      const request = { image, store, documents, config, reference, name, pinned, allowCopy };
       projections = await clock
         .time("share", () => project(context, operation, request))
         .catch((error: unknown) => {
@@ -167,8 +172,15 @@ function imageAsNamed(store: ImageStore, digest: Digest, reference: ImageReferen
   return image !== undefined && (name === undefined || image.names.includes(name)) ? image : undefined;
 }
 
-function countBytes(store: ImageStore, remote: RemoteManifest | undefined): { fetched: number; cached: number } {
-  const there = new Set(listLayers(store).map((layer) => layer.compressedDigest));
+/** The layers that are there, by the digests of the blobs that they came as. */
+function storedBlobs(store: ImageStore): ReadonlySet<Digest> {
+  return new Set(listLayers(store).flatMap((layer) => layer.compressedDigest ?? []));
+}
+
+function countBytes(
+  there: ReadonlySet<Digest>,
+  remote: RemoteManifest | undefined,
+): { fetched: number; cached: number } {
   let fetched = 0;
   let cached = 0;
   for (const layer of remote?.manifest.layers ?? []) {
@@ -178,13 +190,20 @@ function countBytes(store: ImageStore, remote: RemoteManifest | undefined): { fe
   return { fetched, cached };
 }
 
+/** What is known of a pull before it begins. */
+interface Fetching {
+  readonly remote: RemoteManifest | undefined;
+  readonly stored: ReadonlySet<Digest>;
+  /** Of blobs that are not there. */
+  readonly bytes: number;
+}
+
 async function pullIntoStore(
   context: HostContext,
   operation: Operation,
   store: ImageStore,
   options: PullOptions,
-  remote: RemoteManifest | undefined,
-  bytes: number,
+  { remote, stored, bytes }: Fetching,
   clock: Stopwatch<"pull" | "sync">,
 ): Promise<ImageRecord> {
   const { sysroot, report } = context;
@@ -212,6 +231,7 @@ async function pullIntoStore(
         source: options.source,
         tlsVerify: options.tlsVerify,
         remote,
+        storedBlobs: stored,
         report,
         signal,
       }),

@@ -45,7 +45,7 @@ export interface Usage {
   readonly leftoverLayers: readonly { readonly id: string; readonly bytes: number }[];
 }
 
-/** Who uses which bytes, by where they lie on the disk. Takes no lock and writes nothing. */
+/** Who uses which bytes, by where they lie on the disk. Takes no lock; what lies in memory only is written out first. */
 export function usage(sysroot: Sysroot): Usage {
   const { kind, totalBytes, availableBytes } = fileSystemOf(sysroot.path);
   const devices = new DeviceMap();
@@ -112,12 +112,12 @@ function measureImages(
   const projected = new Map(
     (repository === undefined ? [] : listOstreeImages(repository)).map((image) => [image.manifestDigest, image]),
   );
-  const base = repository === undefined ? 0 : devices.baseOf(path.join(repository.path, "objects"));
   const objectsOf = (commit: Checksum) => {
     const ranges = new DeviceRanges();
     if (repository === undefined) return ranges;
+    const device = devices.of(path.join(repository.path, "objects"));
     for (const object of fileObjectsOf(repository, commit))
-      addFile(objectFile(repository, object, "file"), base, ranges);
+      addFile(objectFile(repository, object, "file"), device, ranges);
     return ranges;
   };
   const measured: MeasuredImage[] = [];

@@ -1,6 +1,7 @@
 import fs from "node:fs";
-import { extentsOf } from "#linux/extents.ts";
+import { type Extent, extentsOf } from "#linux/extents.ts";
 import { fileSystemOf } from "#linux/file-system.ts";
+import { syncfs } from "#linux/sync.ts";
 import { isErrno } from "#linux/system-error.ts";
 import { DeviceRanges } from "./ranges.ts";
 
@@ -13,41 +14,48 @@ export interface ContentOnDisk {
   readonly files: number;
 }
 
+/** A device, as a part of the one space of addresses that ranges are of. */
+export interface Device {
+  /** What to add to its addresses. */
+  readonly base: number;
+  synced: boolean;
+}
+
 /** Keeps addresses of different devices apart in one set of ranges. */
 export class DeviceMap {
-  readonly #bases = new Map<number, number>();
+  readonly #devices = new Map<number, Device>();
 
-  /** What to add to addresses on the device of `directory`. */
-  baseOf(directory: string): number {
+  /** The device of `directory`. */
+  of(directory: string): Device {
     // All subvolumes of a Btrfs have one address space, though each has a device number of its own.
     const device = fileSystemOf(directory).kind === "btrfs" ? -1 : fs.statSync(directory).dev;
-    let base = this.#bases.get(device);
-    if (base === undefined) {
-      base = this.#bases.size * 2 ** 50;
-      this.#bases.set(device, base);
+    let known = this.#devices.get(device);
+    if (known === undefined) {
+      known = { base: this.#devices.size * 2 ** 50, synced: false };
+      this.#devices.set(device, known);
     }
-    return base;
+    return known;
   }
 }
 
 /** Measures every regular file below `directory`; one that goes away meanwhile is passed over. */
 export function contentBelow(directory: string, devices: DeviceMap): ContentOnDisk {
   const ranges = new DeviceRanges();
-  const base = devices.baseOf(directory);
+  const device = devices.of(directory);
   let files = 0;
   const folders: Buffer[] = [Buffer.from(directory)];
   for (let folder = folders.pop(); folder !== undefined; folder = folders.pop()) {
     for (const entry of entriesOf(folder)) {
       const child = Buffer.concat([folder, slash, entry.name]);
       if (entry.isDirectory()) folders.push(child);
-      else if (entry.isFile() && addFile(child, base, ranges)) files++;
+      else if (entry.isFile() && addFile(child, device, ranges)) files++;
     }
   }
   return { ranges, files };
 }
 
 /** Adds one file's content to `ranges`; false where it is not there. */
-export function addFile(file: Buffer | string, base: number, ranges: DeviceRanges): boolean {
+export function addFile(file: Buffer | string, device: Device, ranges: DeviceRanges): boolean {
   let fd: number;
   try {
     fd = fs.openSync(file, fs.constants.O_RDONLY | fs.constants.O_NOFOLLOW);
@@ -56,14 +64,25 @@ export function addFile(file: Buffer | string, base: number, ranges: DeviceRange
     throw error;
   }
   try {
-    for (const extent of extentsOf(fd)) {
+    for (const extent of placedExtents(fd, device)) {
       // What lies in the file system's own metadata (small files of Btrfs) is no content on the device.
-      if (!extent.inline && !extent.unknown) ranges.add(base + extent.physical, extent.length);
+      if (!extent.inline && !extent.unknown) ranges.add(device.base + extent.physical, extent.length);
     }
     return true;
   } finally {
     fs.closeSync(fd);
   }
+}
+
+/** What was written a moment ago has no place yet. All of it gets one at once, as soon as any is seen. */
+function placedExtents(fd: number, device: Device): Extent[] {
+  const extents = extentsOf(fd);
+  if (!extents.some((extent) => extent.unknown)) return extents;
+  if (!device.synced) {
+    syncfs(fd);
+    device.synced = true;
+  }
+  return extentsOf(fd, { sync: true });
 }
 
 const slash = Buffer.from("/");

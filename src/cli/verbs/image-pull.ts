@@ -17,11 +17,12 @@ export async function run(options: ImagePullOptions, context: VerbContext): Prom
 
 function render(result: PullResult): string {
   const { bytes, milliseconds, ostree } = result;
+  const there = bytes.cached > 0 ? `, ${formatBytes(bytes.cached)} of its layers were there` : "";
   const lines = [`${result.reference}  ${result.digest}${result.pinned ? "  (pinned)" : ""}`];
   lines.push(
     result.imageStore === "present"
       ? "  image store  had it already"
-      : `  image store  fetched ${formatBytes(bytes.fetched)}, ${formatBytes(bytes.cached)} of its layers were there`,
+      : `  image store  fetched ${formatBytes(bytes.fetched)}${there}`,
   );
   if (ostree?.state === "present") lines.push("  ostree       had it already");
   if (ostree?.state === "imported") {

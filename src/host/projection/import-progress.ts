@@ -1,55 +1,54 @@
-import type { FileNode, SymlinkNode } from "#image/tree.ts";
-import type { LayerRecord } from "#stores/containers-storage/layers.ts";
 import type { HostContext } from "../operation.ts";
 
 /**
- * How many bytes of files were read. A layer whose headers have not been parsed yet counts with the size of its tar,
- * so that the total never grows.
+ * How far an import is, in bytes of the layers' tars, of which files are the most part. Complete only at the end, when
+ * all is published: the last files are not the last step.
  */
 export class ImportProgress {
   readonly #context: HostContext;
   readonly #id: string;
-  readonly #totals: number[];
-  readonly #unknown: Set<number>;
-  #bytes = 0;
+  /** 0 where it is not known. */
+  readonly #total: number;
+  #read = 0;
 
-  constructor(context: HostContext, reference: string, layers: readonly { readonly record: LayerRecord }[]) {
+  /** `id`: the image's name. `sizes`: of the tars of the layers that have to be read, where they are known. */
+  constructor(context: HostContext, id: string, sizes: readonly (number | undefined)[]) {
     this.#context = context;
-    this.#id = reference;
-    this.#totals = layers.map(({ record }) => record.diffSize ?? 0);
-    this.#unknown = new Set(layers.keys());
-  }
-
-  /** The files of a layer that will be read. */
-  know(index: number, files: Iterable<FileNode | SymlinkNode>): void {
-    let bytes = 0;
-    for (const file of files) if (file.kind === "file") bytes += file.size;
-    this.#totals[index] = bytes;
-    this.#unknown.delete(index);
-    this.#report();
+    this.#id = id;
+    this.#total = sizes.includes(undefined) ? 0 : sizes.reduce<number>((sum, size) => sum + (size ?? 0), 0);
   }
 
   add(bytes: number): void {
-    this.#bytes += bytes;
-    this.#report();
+    this.#read += bytes;
+    const shown = this.#total === 0 ? this.#read : Math.min(this.#read, this.#total - 1);
+    this.#report(shown, this.#total);
   }
 
-  #report(): void {
-    const bytesTotal = this.#totals.reduce((sum, bytes) => sum + bytes, 0);
-    if (bytesTotal === 0) return;
+  finish(): void {
+    const total = this.#total === 0 ? this.#read : this.#total;
+    this.#report(total, total);
+  }
+
+  #report(bytes: number, bytesTotal: number): void {
     this.#context.report({
       kind: "bytes",
       task: "importing",
       id: this.#id,
-      description: "Sharing with the ostree repository",
-      bytes: this.#bytes,
+      description: descriptions[this.#context.sysroot.backend],
+      bytes,
       bytesCached: 0,
       bytesTotal,
       steps: 0,
       stepsCached: 0,
-      stepsTotal: 1,
+      stepsTotal: 0,
       parts: [],
-      estimated: this.#unknown.size > 0,
+      estimated: false,
     });
   }
 }
+
+const descriptions = {
+  ostree: "Sharing with the ostree repository",
+  composefs: "Sharing with the composefs repository",
+  both: "Sharing with ostree and composefs",
+} as const;

@@ -49,7 +49,13 @@ export async function project(
   const ostree = lacks.ostree ? imports.use(await beginOstree(context, request, layers, manifest)) : undefined;
   const composefs = lacks.composefs ? imports.use(await beginComposefs(context, request, layers)) : undefined;
   operation.stage("sharing");
-  const reading = new Reading(context, request.reference, layers, { ostree, composefs });
+  const unread = layers.filter((_, i) => ostree?.hasLayer(i) === false || composefs?.hasLayer(i) === false);
+  const progress = new ImportProgress(
+    context,
+    request.name,
+    unread.map(({ record }) => record.diffSize),
+  );
+  const reading = new Reading(context, layers, { ostree, composefs }, progress);
   await reading.run();
   const staged = reading.stores;
   staged.ostree?.stage();
@@ -58,6 +64,7 @@ export async function project(
     ostree: staged.ostree && publishOstree(operation, staged.ostree),
     composefs: staged.composefs && (await publishComposefs(operation, staged.composefs)),
   };
+  progress.finish();
   if (reading.refusal !== undefined) throw reading.refusal;
   return present({ ostree: made.ostree ?? there.ostree, composefs: made.composefs ?? there.composefs });
 }
@@ -78,24 +85,22 @@ class Reading {
   /** Why one of them can't. */
   refusal: OneholdError | undefined;
   readonly #context: HostContext;
-  readonly #reference: string;
   readonly #layers: readonly LayerToProject[];
+  readonly #progress: ImportProgress;
 
-  constructor(context: HostContext, reference: string, layers: readonly LayerToProject[], stores: Stores) {
+  constructor(context: HostContext, layers: readonly LayerToProject[], stores: Stores, progress: ImportProgress) {
     this.#context = context;
-    this.#reference = reference;
     this.#layers = layers;
     this.stores = stores;
+    this.#progress = progress;
   }
 
   async run(): Promise<void> {
-    const progress = new ImportProgress(this.#context, this.#reference, this.#layers);
     await using pool = new WorkerPool<Work, WorkDone>(workerEntry(this.#context), availableParallelism());
-    const pass = this.#makePass(pool, progress);
+    const pass = this.#makePass(pool);
     try {
       for (const [index, layer] of mostBytesFirst(this.#layers)) {
         const { needs, finish } = await this.#addLayer(pool, index, layer);
-        progress.know(index, needs.keys());
         await pass.give(layer.files, needs, finish);
       }
       await pass.finish();
@@ -105,7 +110,7 @@ class Reading {
     }
   }
 
-  #makePass(pool: WorkerPool<Work, WorkDone>, progress: ImportProgress): FilePass {
+  #makePass(pool: WorkerPool<Work, WorkDone>): FilePass {
     const { ostree, composefs } = this.stores;
     return new FilePass({
       readFiles: async (files) => {
@@ -122,7 +127,7 @@ class Reading {
         if (read.ostree !== undefined) ostree?.take(node, read.ostree);
         if (read.composefs !== undefined && node.kind === "file") composefs?.take(node, read.composefs);
       },
-      onBytes: (bytes) => progress.add(bytes),
+      onBytes: (bytes) => this.#progress.add(bytes),
       signal: this.#context.signal,
     });
   }

@@ -9,6 +9,8 @@ export interface ProjectionRequest {
   readonly documents: { readonly manifest: Buffer; readonly config: Buffer };
   readonly config: ImageConfig;
   readonly reference: string;
+  /** Its name in progress events. */
+  readonly name: string;
   readonly pinned: boolean;
   readonly allowCopy: boolean;
 }

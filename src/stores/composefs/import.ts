@@ -90,7 +90,7 @@ export class ComposefsImport implements Disposable {
   readonly #refused = new Map<ObjectId, number>();
   readonly #contents: Map<ByteString, Map<ByteString, FileContent>>[] = [];
   readonly #trees: DirectoryNode[] = [];
-  readonly #streams: ObjectId[] = [];
+  readonly #streams: (ObjectId | undefined)[] = [];
   #imported = 0;
   #erofs: ErofsOfImage[] = [];
   #failures: OneholdError[] = [];
@@ -102,16 +102,19 @@ export class ComposefsImport implements Disposable {
     this.#options = options;
     this.#staging = makeStaging(repository);
     this.target = targetOf(repository, this.#staging);
+    for (const [i, diffId] of image.diffIds.entries()) this.#streams[i] = findLayerStream(repository, diffId);
     this.policy = { method: options.probe.method, allowCopy: options.allowCopy, sealSources: false };
   }
 
-  /** The members of a layer, with what they hold, where the repository has its stream and all objects. */
+  /** Whether the repository has a layer's stream, and all its objects. */
+  hasLayer(index: number): boolean {
+    return this.#streams[index] !== undefined;
+  }
+
+  /** The members of a layer, with what they hold, where the repository has it. */
   knownLayer(index: number): AsyncIterable<readonly LayerStreamEntry[]> | undefined {
-    const diffId = this.#image.diffIds[index];
-    const stream = diffId && findLayerStream(this.#repository, diffId);
-    if (stream === undefined) return undefined;
-    this.#streams[index] = stream;
-    return layerStreamEntries(readStream(this.#repository, stream));
+    const stream = this.#streams[index];
+    return stream && layerStreamEntries(readStream(this.#repository, stream));
   }
 
   /** The files of a layer that have to be read; none where `known` tells of all. */

@@ -143,6 +143,12 @@ export class OstreeImport implements Disposable {
     this.#commits = new CommitWriter(new TreeSerializer(this.#objects, this.#put, makeWhiteout), this.#put);
   }
 
+  /** Whether the repository has a layer already. */
+  hasLayer(index: number): boolean {
+    const digest = this.#image.layers[index]?.digest;
+    return digest !== undefined && this.#knownCommit(digest) !== undefined;
+  }
+
   /**
    * The files of a layer that have to be read; none where the repository has the layer. `remembered`: the layer's
    * objects as `objectsOfLayer` told them of an earlier import. Layers may come in any order. Errors: `not-utf8`,

@@ -60,6 +60,20 @@ describe("bytes on a terminal", () => {
     assert.deepEqual([shows(80), shows(120)], [false, true]);
   });
 
+  test("descriptions that repeat the id leave their room to the bars", () => {
+    const named = three.map((part) => ({ ...part, description: `Layer ${part.id}` }));
+    const [, first] = bytesFrame(pulling(named), speed, { columns: 120, rows: 24 });
+    assert.equal(first, `  4f4fb700ef54  [${"=".repeat(9)}>${" ".repeat(30)}]   25%     12.0 MB/48.0 MB`);
+  });
+
+  test("a task without parts says what it does and how far it is", () => {
+    const task = { ...pulling([]), bytes: 5e8, bytesTotal: 1e9, steps: 0, stepsTotal: 0, description: "Sharing" };
+    assert.deepEqual(bytesFrame(task, speed, { columns: 80, rows: 24 }), [
+      "Sharing",
+      "  total  [========>         ]   50%    500.0 MB/1.00 GB   12.3 MB/s  ETA 8s",
+    ]);
+  });
+
   test("more layers than rows: those that run stay, the others are summed up", () => {
     const done = Array.from({ length: 30 }, (_, index) => layer(`a${index}`.padEnd(12, "e"), 1e6, 1e6));
     const cached = layer("cccccccccccc", 1e6, 1e6, 1e6);
