@@ -5,6 +5,7 @@ import { openFile } from "#linux/descriptor.ts";
 import { lock } from "#linux/locks.ts";
 import { clearJournal, type JournalEntry, readJournal, writeJournal } from "./journal.ts";
 import { recover } from "./recovery.ts";
+import { explainFullDisk } from "./space.ts";
 import { makeStateDirectories, type Sysroot } from "./sysroot.ts";
 
 /** What every use case that writes is given. */
@@ -79,9 +80,11 @@ export async function runOperation<T>(
       writeJournal(sysroot, entry);
     },
   }).catch(async (error: unknown) => {
+    // Before anything is cleared: it tells what is left.
+    const explained = explainFullDisk(error, sysroot.path);
     // What a failed operation left is cleared at once; what can't be, the next one clears.
     await recover(context, { quiet: true });
-    throw error;
+    throw explained;
   });
   clearJournal(sysroot);
   return result;

@@ -1,7 +1,8 @@
-import { formatBytes } from "#base/amounts.ts";
-import { OneholdError } from "#base/errors.ts";
+import { formatBytes, formatCount } from "#base/amounts.ts";
+import { messageOf, OneholdError } from "#base/errors.ts";
 import type { ReportProgress } from "#base/progress.ts";
 import { fileSystemOf } from "#linux/file-system.ts";
+import { isErrno } from "#linux/system-error.ts";
 
 /** What an operation needs of the file system that holds `directory`; lower bounds, in bytes and inodes. */
 export interface SpaceNeed {
@@ -17,6 +18,11 @@ export interface SpaceNeed {
  */
 export const reservedBytes = 32 * 1024 * 1024;
 
+/** The same for inodes: a pull, a record and a ref take a few files each. */
+const reservedInodes = 100;
+
+const makeRoom = "Remove images that you no longer need (`onehold usage` shows their sizes)";
+
 /** Refuses what surely can't fit (`no-space`), before the first byte is fetched. */
 export function demandSpace(need: SpaceNeed): void {
   const { availableBytes, freeInodes } = fileSystemOf(need.directory);
@@ -24,14 +30,14 @@ export function demandSpace(need: SpaceNeed): void {
     throw new OneholdError(
       "no-space",
       `${need.what} needs at least ${formatBytes(need.bytes)}, and ${formatBytes(reservedBytes)} in reserve, but ${need.directory} has ${formatBytes(availableBytes)} left`,
-      { subject: need.directory, hint: "Remove images that you no longer need (`onehold usage` shows their sizes)." },
+      { subject: need.directory, hint: `${makeRoom}.` },
     );
   }
-  if (need.inodes > freeInodes) {
+  if (need.inodes + reservedInodes > freeInodes) {
     throw new OneholdError(
       "no-space",
-      `${need.what} needs at least ${need.inodes} inodes, but ${need.directory} has ${freeInodes} left`,
-      { subject: need.directory, hint: "Remove images that you no longer need (`onehold usage` shows their sizes)." },
+      `${need.what} needs at least ${need.inodes} inodes, and ${reservedInodes} in reserve, but ${need.directory} has ${freeInodes} left`,
+      { subject: need.directory, hint: `${makeRoom}.` },
     );
   }
 }
@@ -54,19 +60,32 @@ export function warnOfTightSpace(directory: string, compressedBytes: number, rep
 /** Looks at the free space until disposed of; aborts `controller` with a `no-space` error when little is left. */
 export function watchSpace(directory: string, controller: AbortController): Disposable {
   const timer = setInterval(() => {
-    const { availableBytes } = fileSystemOf(directory);
-    if (availableBytes >= reservedBytes) return;
+    const { availableBytes, freeInodes } = fileSystemOf(directory);
+    if (availableBytes >= reservedBytes && freeInodes >= reservedInodes) return;
     clearInterval(timer);
+    const [left, reserve] =
+      availableBytes < reservedBytes
+        ? [formatBytes(availableBytes), formatBytes(reservedBytes)]
+        : [formatCount(freeInodes, "inode"), String(reservedInodes)];
     controller.abort(
       new OneholdError(
         "no-space",
-        `stopped before the disk was full: ${directory} has ${formatBytes(availableBytes)} left, and ${formatBytes(reservedBytes)} are kept in reserve`,
-        {
-          subject: directory,
-          hint: "Remove images that you no longer need (`onehold usage` shows their sizes), and try again.",
-        },
+        `stopped before the disk was full: ${directory} has ${left} left, and ${reserve} are kept in reserve`,
+        { subject: directory, hint: `${makeRoom}, and try again.` },
       ),
     );
   }, 100);
   return { [Symbol.dispose]: () => clearInterval(timer) };
+}
+
+/** The error for a disk that became full under our own hands; any other error as it is. */
+export function explainFullDisk(error: unknown, directory: string): unknown {
+  if (!isErrno(error, "ENOSPC", "EDQUOT")) return error;
+  const { availableBytes, freeInodes } = fileSystemOf(directory);
+  const inodes = freeInodes === Number.POSITIVE_INFINITY ? "" : ` and ${formatCount(freeInodes, "inode")}`;
+  return new OneholdError(
+    "no-space",
+    `the disk is full: ${directory} has ${formatBytes(availableBytes)}${inodes} left (${messageOf(error)})`,
+    { subject: directory, cause: error, hint: `${makeRoom}, and try again.` },
+  );
 }

@@ -15,7 +15,7 @@ const classes: readonly FailureClass[] = [
   {
     words: /no space left on device|disk quota exceeded/i,
     code: "no-space",
-    summary: "the disk is full",
+    summary: "the disk is full, or has no inodes left",
     hint: "Make room, for example with `onehold image remove`, and try again: layers that are complete stay and are not fetched again.",
   },
   {
