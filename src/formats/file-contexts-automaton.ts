@@ -67,15 +67,15 @@ export class Automaton {
     return this.#sets.length;
   }
 
-  /** Whether the text from `start` to its end is one of the pattern's. */
-  matches(text: ByteString, start: number, workspace: Workspace): boolean {
+  /** Whether the whole text is one of the pattern's. */
+  matches(text: ByteString, workspace: Workspace): boolean {
     let set = workspace.startOf(this, () => this.#setOf([0], new Map(), workspace));
-    let at = start;
+    let at = 0;
     for (; at < text.length && set.states.length > 0; at++) {
       const byte = text.charCodeAt(at);
       set = set.next[this.#classes[byte] ?? 0] ?? this.#follow(set, byte, workspace);
     }
-    workspace.steps += at - start;
+    workspace.steps += at;
     return set.accepts;
   }
 

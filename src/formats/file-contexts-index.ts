@@ -11,10 +11,8 @@ export interface IndexedRule {
   readonly rank: number;
   /** What every path that matches begins with. */
   readonly prefix: ByteString;
-  /** Where in a path `rest` begins. */
-  readonly from: number;
-  /** What a path is from there on; none where the prefix is the only path. Throws where it can't be understood. */
-  readonly rest: (() => Pattern) | undefined;
+  /** What they are as a whole; none where the prefix is the only path. Throws where it can't be understood. */
+  readonly pattern: (() => Pattern) | undefined;
 }
 
 interface Candidate extends IndexedRule {
@@ -41,7 +39,7 @@ export class RuleIndex {
 
   constructor(rules: readonly IndexedRule[]) {
     for (const rule of rules.toSorted((a, b) => b.rank - a.rank)) {
-      if (rule.rest === undefined) append(this.#exact, rule.prefix, rule);
+      if (rule.pattern === undefined) append(this.#exact, rule.prefix, rule);
       else append(this.#byDirectory, rule.prefix.slice(0, Math.max(0, rule.prefix.lastIndexOf("/"))), { ...rule });
     }
   }
@@ -70,15 +68,15 @@ export class RuleIndex {
       if (!isFor(candidate.rule, type) || !path.startsWith(candidate.prefix)) continue;
       if (this.#workspace.steps > this.#allowed) throw tooSlow(candidate.rule);
       candidate.automaton ??= this.#automatonOf(candidate);
-      if (candidate.automaton.matches(path, candidate.from, this.#workspace)) return candidate;
+      if (candidate.automaton.matches(path, this.#workspace)) return candidate;
     }
     return undefined;
   }
 
-  #automatonOf({ rest, rule }: Candidate): Automaton {
-    if (rest === undefined) throw new Error("a path is no pattern");
+  #automatonOf({ pattern, rule }: Candidate): Automaton {
+    if (pattern === undefined) throw new Error("a path is no pattern");
     try {
-      const automaton = new Automaton(rest());
+      const automaton = new Automaton(pattern());
       this.#states += automaton.size;
       if (this.#states <= maxStates) return automaton;
     } catch (cause) {

@@ -46,7 +46,7 @@ export function composefsContexts(files: ContextFiles): FileContexts {
   const index = new RuleIndex(
     rules.map((rule, rank) => {
       if (isLiteral(rule.pattern)) return literal(rule, rank, unescaped(rule.pattern));
-      return indexed(rule, rank, () => parsePattern(rule.pattern), "" as ByteString);
+      return indexed(rule, rank, () => parsePattern(rule.pattern), "");
     }),
   );
   const aliases = new Map(
@@ -74,7 +74,7 @@ const literalRank = 2 ** 32;
  * Taken over with their quirks: `^` and `$` are put around an expression without a group, so that alternatives at its
  * top match parts of paths; `$` also matches before a newline at the end; a rule whose first name has no pattern is
  * for paths below that name only. Of rules for the same path without a pattern 3.11 takes the first one, not the last.
- * 3.4 never finds a rule with a backslash in such a first name; we do, as 3.11 does. Where libselinux gives no labels
+ * 3.4 never finds a rule with a backslash in such a first name, and takes `\w` for no pattern; here it is as in 3.11. Where libselinux gives no labels
  * at all since an expression is malformed, the policy is refused.
  * @throws OneholdError "corrupt" where libselinux would refuse the files; "unsupported" beyond our bounds
  */
@@ -95,17 +95,16 @@ function asLibselinux(rule: ContextRule, position: number): IndexedRule[] {
     const rank = literalRank + position;
     return [literal(rule, rank, path), literal(rule, rank, `${path}\n` as ByteString)];
   }
-  const stem = firstName.exec(rule.pattern)?.[0] ?? "";
-  const pattern = () => unanchored(parsePattern(rule.pattern.slice(stem.length) as ByteString));
-  return [indexed(rule, position, pattern, unescaped(stem))];
+  const below = unescaped(firstName.exec(rule.pattern)?.[0] ?? "");
+  return [indexed(rule, position, () => unanchored(parsePattern(rule.pattern)), below)];
 }
 
 function literal(rule: ContextRule, rank: number, path: ByteString): IndexedRule {
-  return { rule, rank, prefix: path, from: path.length, rest: undefined };
+  return { rule, rank, prefix: path, pattern: undefined };
 }
 
-/** What libselinux compares as it is: the first name of a path, where more follows. */
-const firstName = /^[^.^$?*+|[({][^/.^$?*+|[({]*(?=\/)/;
+/** What libselinux compares first: the first name of a path, where more follows. */
+const firstName = /^[^.^$?*+|[({][^/.^$?*+|[({]*\//;
 
 function unescaped(text: string): ByteString {
   return text.replace(/\\(.)/gs, "$1") as ByteString;
@@ -128,20 +127,17 @@ function unanchored(pattern: Pattern): Pattern {
 }
 
 /**
- * With what a path must begin with, where that is plain: `stem`, and what the pattern that follows it begins with.
- * A malformed expression is refused at once; one that we can't understand only when it may be meant.
+ * With what a path must begin with: what the pattern begins with where that is plain, or `below`. A malformed
+ * expression is refused at once; one that we can't understand only when it may be meant.
  */
-function indexed(rule: ContextRule, rank: number, read: () => Pattern, stem: ByteString): IndexedRule {
-  const below = stem === "" ? stem : (`${stem}/` as ByteString);
-  let leading: string;
+function indexed(rule: ContextRule, rank: number, pattern: () => Pattern, below: string): IndexedRule {
+  let leading = "";
   try {
-    leading = leadingBytes(read());
+    leading = leadingBytes(pattern());
   } catch (error) {
     if (!(error instanceof OneholdError) || error.code !== "unsupported") throw error;
-    return { rule, rank, prefix: below, from: 0, rest: read };
   }
-  const prefix = `${stem}${leading}` as ByteString;
-  return { rule, rank, prefix: prefix.length > below.length ? prefix : below, from: stem.length, rest: read };
+  return { rule, rank, prefix: (leading.length > below.length ? leading : below) as ByteString, pattern };
 }
 
 function leadingBytes(pattern: Pattern): string {

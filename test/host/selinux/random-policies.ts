@@ -12,7 +12,7 @@ const piece = fc.oneof(
   { weight: 6, arbitrary: fc.constantFrom(...letters, "ab", "bc") },
   { weight: 2, arbitrary: fc.constantFrom(".*", "[^/]*", ".", "[ab]", "[^a]", "[a-c]+", "[]b]", "[b-]") },
   { weight: 2, arbitrary: fc.constantFrom("(/.*)?", "(a|b)", "(?:b|c)*", "a?", "b+", "c{2}", "b{1,2}", "(ab)*?") },
-  { weight: 1, arbitrary: fc.constantFrom("\\.", "\\+", "\\w", "\\d*", "[\\w.]", "]", "}", "-", "(a|(b|c)*)+", "(|a)") },
+  { weight: 1, arbitrary: fc.constantFrom("\\.", "\\+", "\\w+", "\\d*", "[\\w.]", "]", "}", "-", "(a|(b|c)*)+", "(|a)") },
 );
 const regex = fc
   .array(fc.array(piece, { minLength: 1, maxLength: 3 }), { minLength: 1, maxLength: 4 })
