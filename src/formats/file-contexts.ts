@@ -131,14 +131,17 @@ function unanchored(pattern: Pattern): Pattern {
  * expression is refused at once; one that we can't understand only when it may be meant.
  */
 function indexed(rule: ContextRule, rank: number, pattern: () => Pattern, below: string): IndexedRule {
-  let leading = "";
+  let leading: string;
   try {
     leading = leadingBytes(pattern());
   } catch (error) {
     if (!(error instanceof OneholdError) || error.code !== "unsupported") throw error;
+    leading = rule.pattern.includes("|") ? "" : (plainDirectories.exec(rule.pattern)?.[0] ?? "");
   }
   return { rule, rank, prefix: (leading.length > below.length ? leading : below) as ByteString, pattern };
 }
+
+const plainDirectories = /^\/(?:[\w-]+\/)*/;
 
 function leadingBytes(pattern: Pattern): string {
   if (pattern.kind !== "sequence") return "";
