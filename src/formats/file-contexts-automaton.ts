@@ -51,6 +51,8 @@ export class Automaton {
   readonly #forks: readonly (readonly [number, number] | undefined)[];
   /** Bytes that no set tells apart are of one class. */
   readonly #classes: Uint8Array;
+  /** What it took to make it, in steps. */
+  readonly cost: number;
 
   /** @throws OneholdError "unsupported" where the pattern is too large */
   constructor(pattern: Pattern) {
@@ -59,7 +61,9 @@ export class Automaton {
     builder.end();
     this.#sets = builder.sets;
     this.#forks = builder.forks;
-    this.#classes = classesOf(new Set(builder.sets));
+    const distinct = new Set(builder.sets);
+    this.#classes = classesOf(distinct);
+    this.cost = builder.sets.length + distinct.size * 256;
   }
 
   /** States. */
@@ -112,12 +116,13 @@ function classesOf(sets: ReadonlySet<Uint8Array | undefined>): Uint8Array {
   const classes = new Uint8Array(256);
   for (const set of sets) {
     if (set === undefined) continue;
-    const finer = new Map<number, number>();
+    // By the class so far and whether the set has the byte; one more than the class, so that 0 is none.
+    const finer = new Uint16Array(512);
+    let count = 0;
     for (let byte = 0; byte < 256; byte++) {
       const key = (classes[byte] ?? 0) * 2 + (set[byte] ?? 0);
-      const known = finer.get(key) ?? finer.size;
-      finer.set(key, known);
-      classes[byte] = known;
+      if (finer[key] === 0) finer[key] = ++count;
+      classes[byte] = (finer[key] ?? 1) - 1;
     }
   }
   return classes;
@@ -153,16 +158,16 @@ class Builder {
 
   #choice(options: readonly Pattern[]): void {
     const ends: [number, number][] = [];
-    options.forEach((option, i) => {
+    for (const [i, option] of options.entries()) {
       if (i === options.length - 1) {
         this.add(option);
-        return;
+        break;
       }
       const fork = this.#fork();
       this.add(option);
       ends.push(this.#fork());
       fork[1] = this.sets.length;
-    });
+    }
     for (const end of ends) end.fill(this.sets.length);
   }
 

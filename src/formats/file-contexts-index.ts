@@ -78,6 +78,7 @@ export class RuleIndex {
     try {
       const automaton = new Automaton(pattern());
       this.#states += automaton.size;
+      this.#workspace.steps += automaton.cost;
       if (this.#states <= maxStates) return automaton;
     } catch (cause) {
       if (!(cause instanceof OneholdError)) throw cause;

@@ -25,7 +25,7 @@ export interface Substitution {
 export type Reader = "libselinux" | "composefs";
 
 /** Fedora's policy has 0.5 MB. */
-export const maxContextsSize = 16 << 20;
+export const maxContextsSize = 4 << 20;
 /** Bytes. libselinux refuses longer expressions, and reads longer lines of substitutions in pieces. */
 const maxRuleLine = 4095;
 const maxSubstitutionLine = 1000;
@@ -109,5 +109,7 @@ function demandAscii(where: string, words: readonly ByteString[]): void {
 }
 
 function malformed(where: string, how: string): OneholdError {
-  return new OneholdError("corrupt", `${where} ${how}`, { hint: "The image's SELinux policy is damaged: ask whoever publishes the image." });
+  return new OneholdError("corrupt", `${where} ${how}`, {
+    hint: "The image's SELinux policy is damaged: ask whoever publishes the image.",
+  });
 }

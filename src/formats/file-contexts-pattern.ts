@@ -115,6 +115,7 @@ class PatternReader {
   }
 
   #counts(): { min: number; max: number; unbounded: boolean } | undefined {
+    if (!repeating.has(this.#source[this.#at])) return undefined;
     const [all, sign, min, comma, max] =
       /^(?:([*+?])|\{(\d{1,6})(?:(,)(\d{0,6}))?\})/.exec(this.#source.slice(this.#at, this.#at + 16)) ?? [];
     if (all === undefined) return undefined;
@@ -128,7 +129,7 @@ class PatternReader {
   #escape(): Pattern {
     const c = this.#source[this.#at++];
     if (c === undefined) throw this.#invalid("ends with a backslash");
-    const named = namedSet(c);
+    const named = namedSets.get(c);
     if (named !== undefined) return { kind: "set", members: named };
     if (/[0-9A-Za-z<>]/.test(c)) throw this.#unknown(`has a \\${c}`);
     return { kind: "byte", value: c.charCodeAt(0) };
@@ -145,7 +146,8 @@ class PatternReader {
       this.#setItem(members);
     }
     this.#at++;
-    return inverted ? members.map((member) => 1 - member) : members;
+    if (inverted) for (let byte = 0; byte < 256; byte++) members[byte] = members[byte] === 1 ? 0 : 1;
+    return members;
   }
 
   #setItem(members: Uint8Array): void {
@@ -169,7 +171,7 @@ class PatternReader {
     if (c === "\\") {
       const escaped = this.#escape();
       if (escaped.kind === "byte") return escaped.value;
-      if (escaped.kind === "set") escaped.members.forEach((member, byte) => (members[byte] ||= member));
+      if (escaped.kind === "set") for (let byte = 0; byte < 256; byte++) members[byte] ||= escaped.members[byte] ?? 0;
       return undefined;
     }
     // Rust knows sets in sets, and && -- ~~ between them.
@@ -192,12 +194,15 @@ class PatternReader {
   }
 }
 
+const repeating: ReadonlySet<string | undefined> = new Set(["*", "+", "?", "{"]);
+
 export const anyByte: Pattern = { kind: "set", members: new Uint8Array(256).fill(1) };
 
 /** `\d`, `\s`, `\w` and their opposites, of ASCII. */
-function namedSet(letter: string): Uint8Array | undefined {
-  const of = { d: /[0-9]/, s: /[\t-\r ]/, w: /[0-9A-Za-z_]/ }[letter.toLowerCase()];
-  if (of === undefined) return undefined;
-  const inverted = letter !== letter.toLowerCase();
-  return Uint8Array.from({ length: 256 }, (_, byte) => (of.test(String.fromCharCode(byte)) === inverted ? 0 : 1));
-}
+const namedSets: ReadonlyMap<string, Uint8Array> = new Map(
+  [/[0-9]/, /[\t-\r ]/, /[0-9A-Za-z_]/].flatMap((members, i) => {
+    const set = Uint8Array.from({ length: 256 }, (_, byte) => (members.test(String.fromCharCode(byte)) ? 1 : 0));
+    const inverted = set.map((member) => 1 - member);
+    return [["d", "s", "w"][i] ?? "", ["D", "S", "W"][i] ?? ""].map((name, j) => [name, j === 0 ? set : inverted]);
+  }),
+);

@@ -130,7 +130,7 @@ function remembered<Value extends object>(
   make: () => Value,
 ): Value {
   let ofLabel = known.get(label);
-  if (ofLabel === undefined) known.set(label, (ofLabel = new Map()));
+  if (ofLabel === undefined) known.set(label, (ofLabel = new Map<Value, Value>()));
   let after = ofLabel.get(before);
   if (after === undefined) ofLabel.set(before, (after = make()));
   return after;

@@ -40,7 +40,9 @@ export function composefsPolicy(root: DirectoryNode, read: ReadFile): PolicyOrRe
   if (plainPath(root, selinux) === undefined) return { none: "it has no /etc/selinux" };
   const config = configOf(plainPath(root, joinBytes(selinux, at("config"))), read);
   if (config === undefined) return { none: "it has no /etc/selinux/config" };
-  const type = settings(config).find(({ key }) => key.trim().toUpperCase() === "SELINUXTYPE")?.value.trim();
+  const type = settings(config)
+    .find(({ key }) => key.trim().toUpperCase() === "SELINUXTYPE")
+    ?.value.trim();
   if (type === undefined) return { none: "its /etc/selinux/config has no SELINUXTYPE" };
   const folder = joinBytes(selinux, type as ByteString);
   const files = contextFiles(folder, (path) => plainPath(root, path), read);

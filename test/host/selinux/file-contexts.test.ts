@@ -64,7 +64,11 @@ test("so have paths made of Debian's rules, and paths beside them", async (t) =>
   t.diagnostic(`seed ${seed}`);
   const questions = fc.sample(randomQuestions(patterns, "ab0x./-_"), { seed, numRuns: 6000 });
   const answers = answersOf(libselinuxContexts(files), questions);
-  assert.deepEqual(beside(questions, answers), beside(questions, await askLibselinux(folder, questions)), `seed ${seed}`);
+  assert.deepEqual(
+    beside(questions, answers),
+    beside(questions, await askLibselinux(folder, questions)),
+    `seed ${seed}`,
+  );
 });
 
 function patternsOf(policy: RandomPolicy): string[] {
@@ -99,7 +103,13 @@ function askComposefs(policy: RandomPolicy, questions: readonly Question[]): str
     const [expression, ...rest] = line.split("\t");
     if (expression === undefined || rest.length === 0) return [];
     const escaped = expression.replaceAll("[]b]", "[\\]b]");
-    return [{ expression: new RegExp(`^(?:${escaped})$`, "s"), type: rest.length > 1 ? rest[0] : undefined, label: rest.at(-1) }];
+    return [
+      {
+        expression: new RegExp(`^(?:${escaped})$`, "s"),
+        type: rest.length > 1 ? rest[0] : undefined,
+        label: rest.at(-1),
+      },
+    ];
   });
   return questions.map(({ path, type }) => {
     const last = rules.findLast((rule) => (rule.type ?? `-${type}`) === `-${type}` && rule.expression.test(path));
@@ -132,7 +142,11 @@ test("composefs-rs's substitutions", () => {
   };
   assert.deepEqual(walk("a"), ["/t", "any_t"], ".subs_dist replaces .subs");
   assert.deepEqual(walk("a", "x"), ["/t/x", "t_t"]);
-  assert.deepEqual(walk("a", "deep", "w"), ["/v/w", "w_t"], "what a substitution made is one more time looked up below");
+  assert.deepEqual(
+    walk("a", "deep", "w"),
+    ["/v/w", "w_t"],
+    "what a substitution made is one more time looked up below",
+  );
   assert.deepEqual(walk("b", "x"), ["/b/x", "any_t"]);
   assert.deepEqual(walk("c", "v"), ["/v", "any_t"]);
   assert.deepEqual(walk("c", "a"), ["/t", "any_t"]);

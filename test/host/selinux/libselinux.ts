@@ -27,9 +27,16 @@ export async function askLibselinux(folder: string, questions: readonly Question
     for (let start = 0; start < asked.length; start += 2000) {
       const some = asked.slice(start, start + 2000);
       const paths = some.map((i) => questions[i]?.path ?? "");
-      const printed = await runProgram("matchpathcon", ["-n", "-m", mode, "-f", join(folder, "file_contexts"), ...paths]);
+      const printed = await runProgram("matchpathcon", [
+        "-n",
+        "-m",
+        mode,
+        "-f",
+        join(folder, "file_contexts"),
+        ...paths,
+      ]);
       const labels = printed.split("\n");
-      some.forEach((i, position) => (answers[i] = labels[position] ?? "nothing"));
+      for (const [position, i] of some.entries()) answers[i] = labels[position] ?? "nothing";
     }
   }
   return answers;

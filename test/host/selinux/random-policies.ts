@@ -12,7 +12,10 @@ const piece = fc.oneof(
   { weight: 6, arbitrary: fc.constantFrom(...letters, "ab", "bc") },
   { weight: 2, arbitrary: fc.constantFrom(".*", "[^/]*", ".", "[ab]", "[^a]", "[a-c]+", "[]b]", "[b-]") },
   { weight: 2, arbitrary: fc.constantFrom("(/.*)?", "(a|b)", "(?:b|c)*", "a?", "b+", "c{2}", "b{1,2}", "(ab)*?") },
-  { weight: 1, arbitrary: fc.constantFrom("\\.", "\\+", "\\w+", "\\d*", "[\\w.]", "]", "}", "-", "(a|(b|c)*)+", "(|a)") },
+  {
+    weight: 1,
+    arbitrary: fc.constantFrom("\\.", "\\+", "\\w+", "\\d*", "[\\w.]", "]", "}", "-", "(a|(b|c)*)+", "(|a)"),
+  },
 );
 const regex = fc
   .array(fc.array(piece, { minLength: 1, maxLength: 3 }), { minLength: 1, maxLength: 4 })
@@ -63,21 +66,24 @@ const type = fc.constantFrom(...types);
 
 /** Some that rules are for, some beside them. */
 export function randomQuestions(patterns: readonly string[], alphabet: string): fc.Arbitrary<Question> {
-  const byte = fc.constantFrom(...alphabet);
+  const byte = fc.constantFrom(...alphabet.split(""));
   const matching = fc
     .tuple(fc.constantFrom(...patterns), fc.infiniteStream(fc.nat(1000)))
     .map(([pattern, stream]) => textOf(parsePattern(pattern as ByteString), stream, alphabet));
   const beside = fc
     .tuple(matching, fc.nat(200), byte, fc.constantFrom(0, 1))
-    .map(([text, at, letter, taken]) => text.slice(0, at % (text.length + 1)) + letter + text.slice((at % (text.length + 1)) + taken));
+    .map(
+      ([text, at, letter, taken]) =>
+        text.slice(0, at % (text.length + 1)) + letter + text.slice((at % (text.length + 1)) + taken),
+    );
   const text = fc.oneof(path, matching, matching, beside).map((found) => tidy(found));
   return fc.record({ path: text, type });
 }
 
 /** As a path of a tree is: no slash at the end, none after another. */
 function tidy(text: string): string {
-  const path = `/${text}`.replaceAll(/\/+/g, "/");
-  return path === "/" ? path : path.replace(/\/$/, "");
+  const single = `/${text}`.replaceAll(/\/+/g, "/");
+  return single === "/" ? single : single.replace(/\/$/, "");
 }
 
 function textOf(pattern: Pattern, random: Iterator<number>, alphabet: string): string {
@@ -86,7 +92,7 @@ function textOf(pattern: Pattern, random: Iterator<number>, alphabet: string): s
     case "byte":
       return String.fromCharCode(pattern.value);
     case "set": {
-      const usual = [...alphabet].filter((letter) => pattern.members[letter.charCodeAt(0)] === 1);
+      const usual = alphabet.split("").filter((letter) => pattern.members[letter.charCodeAt(0)] === 1);
       return usual[next(usual.length || 1)] ?? String.fromCharCode(pattern.members.indexOf(1));
     }
     case "sequence":
