@@ -6,30 +6,32 @@ import type { FileMetadata } from "#formats/ostree-objects.ts";
 import type { SelinuxPolicy } from "./selinux-policy.ts";
 import type { DirectoryNode, TreeNode } from "./tree.ts";
 
+/** Gives a tree its labels. Trees that share nodes get trees that share nodes, where one function labels them all. */
+export type Relabel = (root: DirectoryNode) => DirectoryNode;
+
 /**
- * The tree with the labels that composefs-rs gives it, without NUL; a file that the policy has no label for loses the
- * one it has, as all do where there is no policy. What is labelled already stays the same node. Names that are
- * hardlinks of each other are so afterwards only if they have the same label.
+ * Labels as composefs-rs does, without NUL; a file that the policy has no label for loses the one it has, as all do
+ * where there is no policy. What is labelled already stays the same node. Names that are hardlinks of each other are
+ * so afterwards only if they have the same label.
  */
-export function withComposefsLabels(root: DirectoryNode, policy: SelinuxPolicy | undefined): DirectoryNode {
+export function composefsLabels(policy: SelinuxPolicy | undefined): Relabel {
   const contexts = policy?.contexts ?? unlabelled;
-  const label = (path: ByteString, type: FileType) => contexts.labelOf(path, type) ?? none;
-  return new Labeller(contexts, label).relabel(root);
+  const labeller = new Labeller(contexts, (path, type) => contexts.labelOf(path, type) ?? none);
+  return (root) => labeller.relabel(root);
 }
 
 /**
- * The tree, after ostree's path rules, with the labels that libostree gives it where it commits with that policy, with
- * a NUL; a file that the policy has no label for keeps what it has. /usr/etc is looked up as such: what a policy says
- * of /etc counts for it by a substitution only. What is labelled already stays the same node, so that only other
- * nodes need an object of their own. Hardlinks: as with composefs.
+ * Labels as libostree does where it commits with that policy, with a NUL; a file that the policy has no label for
+ * keeps what it has. For trees after ostree's path rules: /usr/etc is looked up as such, what a policy says of /etc
+ * counts for it by a substitution only. What is labelled already stays the same node, so that only other nodes need
+ * an object of their own. Hardlinks: as with composefs.
  */
-export function withOstreeLabels(root: DirectoryNode, policy: SelinuxPolicy): DirectoryNode {
-  const { contexts } = policy;
-  const label = (path: ByteString, type: FileType) => {
-    const found = contexts.labelOf(path === proc ? mountPoint : path, type);
-    return found === undefined ? undefined : (`${found}\0` as ByteString);
-  };
-  return new Labeller(contexts, label).relabel(root);
+export function ostreeLabels({ contexts }: SelinuxPolicy): Relabel {
+  const labeller = new Labeller(contexts, (path, type) => {
+    const label = contexts.labelOf(path === proc ? mountPoint : path, type);
+    return label === undefined ? undefined : (`${label}\0` as ByteString);
+  });
+  return (root) => labeller.relabel(root);
 }
 
 /** A file for which the programs that label would not agree. */

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { composefsContexts, libselinuxContexts } from "#formats/file-contexts.ts";
-import { labelDifferences, withComposefsLabels, withOstreeLabels } from "#image/selinux-labels.ts";
+import { composefsLabels, labelDifferences, ostreeLabels } from "#image/selinux-labels.ts";
 import type { SelinuxPolicy } from "#image/selinux-policy.ts";
 import type { ByteString } from "#base/bytes.ts";
 import { fileNode, labelsOf, metadata, nodeAt, treeOf } from "./selinux-trees.ts";
@@ -22,7 +22,7 @@ test("composefs labels have no NUL, and go where the policy has none", () => {
   const { composefs } = policyOf("/.*\tany_t\n/a/.*\t<<none>>\n/b/l\t-l\tlink_t\n/f\t-p\tfifo_t\n", "/c /b\n");
   const fifo = { kind: "special", type: "fifo", metadata: metadata(0o010644), deviceMajor: 0, deviceMinor: 0 } as const;
   const { root } = treeOf({ a: { x: fileNode("x", "", "old_t") }, b: { l: "→ x" }, c: { l: "→ x", d: {} }, f: fifo });
-  const labelled = withComposefsLabels(root, composefs);
+  const labelled = composefsLabels(composefs)(root);
   assert.deepEqual(labelsOf(labelled), [
     "/ any_t",
     "/a any_t",
@@ -34,9 +34,9 @@ test("composefs labels have no NUL, and go where the policy has none", () => {
     "/c/d any_t",
     "/f fifo_t",
   ]);
-  assert.equal(withComposefsLabels(labelled, composefs), labelled, "what is labelled already stays as it is");
+  assert.equal(composefsLabels(composefs)(labelled), labelled, "what is labelled already stays as it is");
   assert.deepEqual(
-    new Set(labelsOf(withComposefsLabels(labelled, undefined)).map((line) => line.split(" ")[1])),
+    new Set(labelsOf(composefsLabels(undefined)(labelled)).map((line) => line.split(" ")[1])),
     new Set(["-"]),
     "without a policy, all go",
   );
@@ -50,7 +50,7 @@ test("ostree labels have a NUL, and stay where the policy has none", () => {
     usr: { etc: { passwd: "" } },
     z: fileNode("z", "", "any_t\0"),
   });
-  const labelled = withOstreeLabels(root, ostree);
+  const labelled = ostreeLabels(ostree)(root);
   assert.deepEqual(labelsOf(labelled), [
     "/ any_t\\0",
     "/a any_t\\0",
@@ -65,15 +65,15 @@ test("ostree labels have a NUL, and stay where the policy has none", () => {
   ]);
   assert.equal(nodeAt(labelled, "z"), nodeAt(root, "z"), "labelled already");
   assert.equal(nodeAt(labelled, "a", "y"), nodeAt(root, "a", "y"), "not to be labelled");
-  assert.equal(withOstreeLabels(labelled, ostree), labelled);
+  assert.equal(ostreeLabels(ostree)(labelled), labelled);
 });
 
 test("hardlinks stay hardlinks only where their labels are the same", () => {
   const policies = policyOf("/.*\tany_t\n/b\tb_t\n");
   const file = fileNode("f");
   for (const relabel of [
-    () => withComposefsLabels(treeOf({ a: file, b: file, c: file }).root, policies.composefs),
-    () => withOstreeLabels(treeOf({ a: file, b: file, c: file }).root, policies.ostree),
+    () => composefsLabels(policies.composefs)(treeOf({ a: file, b: file, c: file }).root),
+    () => ostreeLabels(policies.ostree)(treeOf({ a: file, b: file, c: file }).root),
   ]) {
     const labelled = relabel();
     assert.equal(nodeAt(labelled, "a"), nodeAt(labelled, "c"));
@@ -81,12 +81,23 @@ test("hardlinks stay hardlinks only where their labels are the same", () => {
   }
 });
 
+test("a file of two trees is one in both, where one function labels them", () => {
+  const file = fileNode("f");
+  const label = ostreeLabels(policyOf("/.*\tany_t\n/b/.*\tb_t\n").ostree);
+  const [layer, merged] = [{ a: { f: file }, b: { f: file } }, { a: { f: file, g: "" } }].map((of) =>
+    label(treeOf(of).root),
+  );
+  assert.ok(layer !== undefined && merged !== undefined);
+  assert.equal(nodeAt(layer, "a", "f"), nodeAt(merged, "a", "f"));
+  assert.notEqual(nodeAt(layer, "b", "f"), nodeAt(merged, "a", "f"));
+});
+
 test("metadata that was shared is shared afterwards, other xattrs stay", () => {
   const { composefs } = policyOf("/.*\tany_t\n");
   const capability = { name: "security.capability" as ByteString, value: Buffer.from("c") };
   const shared = { ...metadata(0o100644, "old_t"), xattrs: [...metadata(0, "old_t").xattrs, capability] };
   const { root } = treeOf({ a: { ...fileNode("a"), metadata: shared }, b: { ...fileNode("b"), metadata: shared } });
-  const labelled = withComposefsLabels(root, composefs);
+  const labelled = composefsLabels(composefs)(root);
   const [a, b] = [nodeAt(labelled, "a").metadata, nodeAt(labelled, "b").metadata];
   assert.equal(a, b);
   assert.deepEqual(
