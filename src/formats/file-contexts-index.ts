@@ -11,6 +11,8 @@ export interface IndexedRule {
   readonly rank: number;
   /** What every path that matches begins with. */
   readonly prefix: ByteString;
+  /** What every such path has in it, besides. Empty where nothing is known. */
+  readonly piece: string;
   /** What they are as a whole; none where the prefix is the only path. Throws where it can't be understood. */
   readonly pattern: (() => Pattern) | undefined;
 }
@@ -66,6 +68,8 @@ export class RuleIndex {
       this.#workspace.steps++;
       if (best !== undefined && candidate.rank < best.rank) return undefined;
       if (!isFor(candidate.rule, type) || !path.startsWith(candidate.prefix)) continue;
+      this.#workspace.steps += path.length >> 3;
+      if (!path.includes(candidate.piece)) continue;
       if (this.#workspace.steps > this.#allowed) throw tooSlow(candidate.rule);
       candidate.automaton ??= this.#automatonOf(candidate);
       if (candidate.automaton.matches(path, this.#workspace)) return candidate;

@@ -100,7 +100,7 @@ function asLibselinux(rule: ContextRule, position: number): IndexedRule[] {
 }
 
 function literal(rule: ContextRule, rank: number, path: ByteString): IndexedRule {
-  return { rule, rank, prefix: path, pattern: undefined };
+  return { rule, rank, prefix: path, piece: "", pattern: undefined };
 }
 
 /** What libselinux compares first: the first name of a path, where more follows. */
@@ -131,25 +131,31 @@ function unanchored(pattern: Pattern): Pattern {
  * expression is refused at once; one that we can't understand only when it may be meant.
  */
 function indexed(rule: ContextRule, rank: number, pattern: () => Pattern, below: string): IndexedRule {
-  let leading: string;
+  let runs: string[];
   try {
-    leading = leadingBytes(pattern());
+    runs = literalRuns(pattern());
   } catch (error) {
     if (!(error instanceof OneholdError) || error.code !== "unsupported") throw error;
-    leading = rule.pattern.includes("|") ? "" : (plainDirectories.exec(rule.pattern)?.[0] ?? "");
+    runs = rule.pattern.includes("|") ? [""] : [plainDirectories.exec(rule.pattern)?.[0] ?? ""];
   }
-  return { rule, rank, prefix: (leading.length > below.length ? leading : below) as ByteString, pattern };
+  const [leading = "", ...others] = runs;
+  const prefix = (leading.length > below.length ? leading : below) as ByteString;
+  const piece = others.reduce((longest, run) => (run.length > longest.length ? run : longest), "");
+  return { rule, rank, prefix, piece: piece.slice(0, maxPiece), pattern };
 }
 
 const plainDirectories = /^\/(?:[\w-]+\/)*/;
+/** Bytes. A longer one is not found sooner. */
+const maxPiece = 32;
 
-function leadingBytes(pattern: Pattern): string {
-  if (pattern.kind !== "sequence") return "";
-  const end = pattern.parts.findIndex((part) => part.kind !== "byte");
-  return pattern.parts
-    .slice(0, end === -1 ? undefined : end)
-    .map((part) => (part.kind === "byte" ? String.fromCharCode(part.value) : ""))
-    .join("");
+/** The bytes that stand together in every text of a pattern. The first ones are those that it begins with. */
+function literalRuns(pattern: Pattern): string[] {
+  const runs = [""];
+  for (const part of pattern.kind === "sequence" ? pattern.parts : []) {
+    if (part.kind === "byte") runs.push(runs.pop() + String.fromCharCode(part.value));
+    else runs.push("");
+  }
+  return runs;
 }
 
 function substitute(substitutions: readonly Substitution[], path: ByteString): ByteString {
