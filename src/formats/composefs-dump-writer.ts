@@ -12,7 +12,7 @@ const pieceSize = 1 << 16;
 
 /**
  * A tree as a dump file: each directory before what is in it, names in the order of their bytes, xattrs sorted. The two
- * forms differ in the size of directories (none, or what the image has) and in the fields of hardlinks that readers
+ * forms differ in the size of directories (none, or what the image has) and in the fields of hardlinks, which readers
  * pass over. (composefs-info prints the xattrs that several files have before the others.)
  */
 export function writeDump(root: ComposefsDirectory, form: DumpForm = "rust"): Buffer {
@@ -78,8 +78,8 @@ class DumpWriter {
       this.#append(lineOf(leaf, path, sizeOf(leaf), count));
       return;
     }
-    const stat = this.#form === "rust" ? "0 @120000 - - - - 0.0" : statOf(leaf, sizeOf(leaf), count, "@");
-    this.#append(`${path} ${stat} ${link.path} - -\n`);
+    const isBare = this.#form === "rust";
+    this.#append(isBare ? `${path} 0 @120000 - - - - 0.0 ${link.path} - -\n` : lineOf(leaf, path, sizeOf(leaf), count, link.path));
   }
 
   #append(line: string): void {
@@ -109,31 +109,24 @@ function sizeOf(leaf: ComposefsLeaf): number {
   }
 }
 
-function lineOf(inode: ComposefsInode, path: string, size: number, links: number): string {
-  const stat = statOf(inode, size, links, "");
-  const xattrs = xattrsOf(inode.metadata.xattrs);
-  switch (inode.kind) {
-    case "directory":
-    case "special":
-      return `${path} ${stat} - - -${xattrs}\n`;
-    case "inline":
-      return `${path} ${stat} - ${optional(byteString(inode.content))} -${xattrs}\n`;
-    case "external": {
-      const digest = inode.digest?.toString("hex") ?? "-";
-      return `${path} ${stat} ${optional(inode.path)} - ${digest}${xattrs}\n`;
-    }
-    case "symlink":
-      return `${path} ${stat} ${optional(inode.target)} - -${xattrs}\n`;
-  }
+/** @param target what it is a hardlink of, escaped */
+function lineOf(inode: ComposefsInode, path: string, size: number, links: number, target?: string): string {
+  const { uid, gid, mtime, xattrs } = inode.metadata;
+  const mode = `${target === undefined ? "" : "@"}${modeOf(inode).toString(8)}`;
+  const rdev = inode.kind === "special" ? inode.rdev : 0;
+  const time = `${mtime.seconds}.${mtime.nanoseconds}`;
+  const payload = target ?? optional(payloadOf(inode));
+  const content = inode.kind === "inline" ? optional(byteString(inode.content)) : "-";
+  const digest = inode.kind === "external" ? (inode.digest?.toString("hex") ?? "-") : "-";
+  return `${path} ${size} ${mode} ${links} ${uid} ${gid} ${rdev} ${time} ${payload} ${content} ${digest}${xattrsOf(xattrs)}\n`;
 }
 
-/** The fields from the size to the time. */
-function statOf(inode: ComposefsInode, size: number, links: number, mark: "" | "@"): string {
-  const { uid, gid, mtime } = inode.metadata;
-  const rdev = inode.kind === "special" ? inode.rdev : 0;
-  const mode = modeOf(inode).toString(8);
-  return `${size} ${mark}${mode} ${links} ${uid} ${gid} ${rdev} ${mtime.seconds}.${mtime.nanoseconds}`;
+function payloadOf(inode: ComposefsInode): ByteString {
+  if (inode.kind === "external") return inode.path;
+  return inode.kind === "symlink" ? inode.target : nothing;
 }
+
+const nothing = "" as ByteString;
 
 function xattrsOf(xattrs: readonly Xattr[]): string {
   if (xattrs.length === 0) return "";

@@ -145,14 +145,14 @@ class Planner {
   }
 
   #xattrsOfLeaf(leaf: ComposefsLeaf): readonly PooledXattr[] {
-    const { xattrs } = leaf.metadata;
-    const isExternal = leaf.kind === "external" && (leaf.size > 0 || this.#format === 2);
-    if (!isExternal) return xattrs.length === 0 ? noPooled : this.#ordered(this.#own(leaf));
-    const redirect = overlay.redirectValue(leaf, this.#compat);
-    const pooled = [this.pool.add(overlay.metacopyName, overlay.metacopyValue(leaf.digest))];
-    if (redirect !== "") pooled.push(this.pool.add(overlay.redirectName, redirect));
-    if (xattrs.length === 0) return pooled;
-    return this.#ordered([...pooled, ...this.#own(leaf)]);
+    const pooled: PooledXattr[] = [];
+    if (leaf.kind === "external" && (leaf.size > 0 || this.#format === 2)) {
+      pooled.push(this.pool.add(overlay.metacopyName, overlay.metacopyValue(leaf.digest)));
+      const redirect = overlay.redirectValue(leaf, this.#compat);
+      if (redirect !== "") pooled.push(this.pool.add(overlay.redirectName, redirect));
+    }
+    this.#addOwn(leaf, pooled);
+    return this.#ordered(pooled);
   }
 
   #xattrsOfDirectory(directory: ComposefsDirectory, hasWhiteouts: boolean): readonly PooledXattr[] {
@@ -163,24 +163,25 @@ class Planner {
 
   /** With these in the place of its own of that name. */
   #with(inode: ComposefsInode, added: ReadonlyMap<ByteString, ByteString>): readonly PooledXattr[] {
-    const own = this.#own(inode, (name) => !added.has(name));
-    for (const [name, value] of added) own.push(this.pool.add(name, value));
-    return this.#ordered(own);
+    const pooled: PooledXattr[] = [];
+    this.#addOwn(inode, pooled, added);
+    for (const [name, value] of added) pooled.push(this.pool.add(name, value));
+    return this.#ordered(pooled);
   }
 
-  #own(inode: ComposefsInode, isKept: (name: ByteString) => boolean = () => true): PooledXattr[] {
+  #addOwn(inode: ComposefsInode, to: PooledXattr[], replaced?: ReadonlyMap<ByteString, ByteString>): void {
     const { xattrs } = inode.metadata;
-    // Format 2 keeps the order of the names as they were before they are escaped.
-    const sorted =
-      xattrs.length > 1 && this.#format === 2 ? xattrs.toSorted((a, b) => (a.name < b.name ? -1 : 1)) : xattrs;
-    return sorted.flatMap((xattr) => {
-      const name = overlay.escapeOverlayName(xattr.name);
-      return isKept(name) ? [this.pool.add(name, byteString(xattr.value))] : [];
-    });
+    // Format 2 keeps the order that the names have before they are escaped.
+    const isSorted = xattrs.length < 2 || this.#format !== 2;
+    for (const { name, value } of isSorted ? xattrs : xattrs.toSorted((a, b) => (a.name < b.name ? -1 : 1))) {
+      const escaped = overlay.escapeOverlayName(name);
+      if (replaced?.has(escaped) !== true) to.push(this.pool.add(escaped, byteString(value)));
+    }
   }
 
   #ordered(xattrs: PooledXattr[]): readonly PooledXattr[] {
-    return this.#format === 2 ? xattrs : xattrs.sort((a, b) => (a.name.full < b.name.full ? -1 : 1));
+    if (xattrs.length === 0) return noPooled;
+    return this.#format === 2 || xattrs.length === 1 ? xattrs : xattrs.sort((a, b) => (a.name.full < b.name.full ? -1 : 1));
   }
 }
 
