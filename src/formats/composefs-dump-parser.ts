@@ -248,12 +248,13 @@ export class DumpParser {
       const xattr = this.#parseXattr(line, line.raw("xattr"));
       names += xattr.name.length;
       if (names > maxXattrNames) throw line.corrupt(`has more than ${maxXattrNames} bytes of names of xattrs`);
-      const same = xattrs.length === 0 ? -1 : xattrs.findIndex(({ name }) => name === xattr.name);
-      if (same < 0) xattrs.push(xattr);
-      else if (this.#dialect === "c") xattrs[same] = xattr;
-      else throw line.corrupt(`has the xattr ${displayBytes(xattr.name)} twice`);
+      xattrs.push(xattr);
     }
-    return xattrs;
+    if (xattrs.length === 1) return xattrs;
+    const distinct = new Map(xattrs.map((xattr) => [xattr.name, xattr]));
+    if (distinct.size === xattrs.length) return xattrs;
+    if (this.#dialect === "rust") throw line.corrupt("has an xattr twice");
+    return [...distinct.values()];
   }
 
   /** The labels of a tree repeat: one object for all inodes that have one. */

@@ -79,7 +79,9 @@ class DumpWriter {
       return;
     }
     const isBare = this.#form === "rust";
-    this.#append(isBare ? `${path} 0 @120000 - - - - 0.0 ${link.path} - -\n` : lineOf(leaf, path, sizeOf(leaf), count, link.path));
+    this.#append(
+      isBare ? `${path} 0 @120000 - - - - 0.0 ${link.path} - -\n` : lineOf(leaf, path, sizeOf(leaf), count, link.path),
+    );
   }
 
   #append(line: string): void {

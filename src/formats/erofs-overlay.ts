@@ -44,9 +44,9 @@ export function isEscapedWhiteout(own: readonly Xattr[]): boolean {
 
 const whiteoutMark = "trusted.overlay.whiteout";
 
-/** Xattrs of a tree, without those that an image added. */
+/** Xattrs of a tree, without those that an image has added, or put in the place of the tree's own. */
 export function withoutXattrs(own: readonly Xattr[], added: ReadonlyMap<ByteString, ByteString>): readonly Xattr[] {
-  const kept = own.filter(({ name, value }) => added.get(escapeOverlayName(name)) !== byteString(value));
+  const kept = own.filter(({ name }) => !added.has(escapeOverlayName(name)));
   return kept.length === 0 ? noXattrs : kept;
 }
 

@@ -181,7 +181,9 @@ class Planner {
 
   #ordered(xattrs: PooledXattr[]): readonly PooledXattr[] {
     if (xattrs.length === 0) return noPooled;
-    return this.#format === 2 || xattrs.length === 1 ? xattrs : xattrs.sort((a, b) => (a.name.full < b.name.full ? -1 : 1));
+    return this.#format === 2 || xattrs.length === 1
+      ? xattrs
+      : xattrs.sort((a, b) => (a.name.full < b.name.full ? -1 : 1));
   }
 }
 

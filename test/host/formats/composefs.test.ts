@@ -84,7 +84,9 @@ test("composefs-info and fsck.erofs take our images for their own", async (t) =>
       assert.match(read(`${name}.fsck`), /^sound$/m, which);
       const dump = writeDump(readErofs(image), "c").toString("latin1");
       assertSameLines(sortedXattrs(read(`${name}.dumped`)), sortedXattrs(dump), which);
-      const objects = backingFilesOf(image).map(({ path }) => `${path}\n`).join("");
+      const objects = backingFilesOf(image)
+        .map(({ path }) => `${path}\n`)
+        .join("");
       assert.equal(read(`${name}.objects`), objects, which);
       assert.equal(read(`${name}.missing`), objects, which);
       assertSameLines(namesOfListing(read(`${name}.listed`)), namesOfDump(dump), which);

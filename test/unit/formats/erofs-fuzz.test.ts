@@ -1,0 +1,13 @@
+import { test } from "node:test";
+import { fuzzDumps, fuzzImages } from "./erofs-fuzz.ts";
+
+const seed = Date.now() % 1_000_000;
+
+for (const [what, fuzz] of Object.entries({ images: fuzzImages, "dump files": fuzzDumps })) {
+  test(`5,000 changed ${what} are refused, or read as what they say`, { timeout: 120_000 }, (t) => {
+    t.diagnostic(`seed ${seed}`);
+    const { accepted, refused } = fuzz(seed, 5000);
+    t.diagnostic(`${accepted} accepted, ${refused} refused`);
+    t.assert.ok(accepted > 0 && refused > accepted / 10);
+  });
+}
