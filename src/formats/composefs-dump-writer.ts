@@ -51,7 +51,7 @@ class DumpWriter {
   }
 
   write(directory: ComposefsDirectory, path: string, isRoot: boolean): void {
-    const names = [...directory.entries.keys()].sort();
+    const names = [...directory.entries.keys()].toSorted();
     let links = 2;
     for (const inode of directory.entries.values()) if (inode.kind === "directory") links++;
     const size = this.#form === "c" ? storedSize(names, isRoot) : 0;
@@ -94,7 +94,9 @@ class DumpWriter {
 
 /** What an image of format 0 or 1 says. */
 function storedSize(sorted: readonly ByteString[], isRoot: boolean): number {
-  const { blocks, tail } = directorySize(withDots(isRoot ? [...new Set([...sorted, ...stubNames])].sort() : sorted));
+  const { blocks, tail } = directorySize(
+    withDots(isRoot ? [...new Set([...sorted, ...stubNames])].toSorted() : sorted),
+  );
   return blocks * blockSize + tail;
 }
 

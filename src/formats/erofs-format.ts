@@ -7,7 +7,8 @@ import { fileType } from "./composefs-tree.ts";
  */
 export type ErofsFormat = 0 | 1 | 2;
 
-export const blockSize = 4096;
+export const blockBits = 12;
+export const blockSize = 1 << blockBits;
 /** Inodes begin at multiples of this, and are numbered so. */
 export const slotSize = 32;
 export const compactSize = 32;

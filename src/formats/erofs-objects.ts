@@ -14,7 +14,7 @@ export interface BackingFile {
 export function backingFilesOf(image: Buffer): BackingFile[] {
   const files = new Map<ByteString, BackingFile>();
   collect(readErofs(image), files);
-  return [...files.values()].sort((a, b) => (a.path < b.path ? -1 : 1));
+  return [...files.values()].toSorted((a, b) => (a.path < b.path ? -1 : 1));
 }
 
 function collect(directory: ComposefsDirectory, to: Map<ByteString, BackingFile>): void {

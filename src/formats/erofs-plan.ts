@@ -70,7 +70,7 @@ class Planner {
     planned.links = 2;
     const entries = above === undefined && this.#format !== 2 ? this.#withStubs(directory) : directory.entries;
     let hasWhiteouts = false;
-    for (const name of withDots([...entries.keys()].sort())) {
+    for (const name of withDots([...entries.keys()].toSorted())) {
       const target = entries.get(name);
       planned.names.push(name);
       if (target === undefined) {
@@ -183,7 +183,7 @@ class Planner {
     if (xattrs.length === 0) return noPooled;
     return this.#format === 2 || xattrs.length === 1
       ? xattrs
-      : xattrs.sort((a, b) => (a.name.full < b.name.full ? -1 : 1));
+      : xattrs.toSorted((a, b) => (a.name.full < b.name.full ? -1 : 1));
   }
 }
 
@@ -215,7 +215,7 @@ function breadthFirst(root: PlannedInode): PlannedInode[] {
   root.index = 0;
   for (let next = 0; next < inodes.length; next++) {
     const directory = inodes[next];
-    if (directory === undefined || directory.source.kind !== "directory") continue;
+    if (directory?.source.kind !== "directory") continue;
     for (const target of directory.targets) {
       if (target.index >= 0 || target.home !== directory) continue;
       target.index = inodes.length;

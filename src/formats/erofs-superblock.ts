@@ -1,6 +1,7 @@
 import { OneholdError } from "#base/errors.ts";
 import type { Timestamp } from "./composefs-tree.ts";
 import {
+  blockBits,
   blockSize,
   type ErofsFormat,
   featureXattrFilter,
@@ -42,14 +43,15 @@ export function readSuperblock(bytes: Buffer): Superblock {
     throw corruptImage("it does not begin as one");
   }
   const version = bytes.readUInt32LE(12);
-  if (bytes.readUInt32LE(4) !== headerVersion || (version !== 0 && version !== 1 && version !== 2)) {
+  if (version !== 0 && version !== 1 && version !== 2) {
     throw new OneholdError("unsupported", `a composefs image has the format ${version}, which is not known`);
   }
   const at = superblockOffset;
   const compatible = bytes.readUInt32LE(at + 8);
   const incompatible = bytes.readUInt32LE(at + 80);
   const isPlain =
-    1 << bytes.readUInt8(at + 12) === blockSize &&
+    bytes.readUInt32LE(4) === headerVersion &&
+    bytes.readUInt8(at + 12) === blockBits &&
     bytes.readUInt8(at + 13) === 0 && // more superblock slots
     (compatible & ~7) === 0 &&
     (incompatible & ~4) === 0 && // 4: files in chunks

@@ -1,6 +1,7 @@
 import type { ComposefsDirectory } from "./composefs-tree.ts";
 import { endOfBlock } from "./erofs-directory.ts";
 import {
+  blockBits,
   blockSize,
   compactSize,
   direntSize,
@@ -74,7 +75,7 @@ class ImageWriter {
     const at = superblockOffset;
     view.setUint32(at, superblockMagic, true);
     view.setUint32(at + 8, featureMtime | featureXattrFilter, true);
-    view.setUint8(at + 12, Math.log2(blockSize));
+    view.setUint8(at + 12, blockBits);
     view.setUint16(at + 14, (positions[0] ?? 0) / slotSize, true);
     this.#setUint64(at + 16, this.#plan.inodes.length);
     if (!isLate) {

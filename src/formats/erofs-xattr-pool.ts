@@ -71,7 +71,7 @@ export class XattrPool {
     for (const { values } of this.#names.values()) {
       for (const xattr of values.values()) if (xattr.uses > 1) shared.push(xattr);
     }
-    return shared.sort(this.#format === 2 ? byPrefix : byNameDescending);
+    return shared.toSorted(this.#format === 2 ? byPrefix : byNameDescending);
   }
 
   /** How an inode stores its xattrs: references first, then those that it alone has. */

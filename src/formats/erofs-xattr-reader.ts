@@ -125,7 +125,7 @@ export class XattrReader {
 
   #name(prefix: number, suffix: ByteString): Name {
     let names = this.#names.get(prefix);
-    if (names === undefined) this.#names.set(prefix, (names = new Map()));
+    if (names === undefined) this.#names.set(prefix, (names = new Map<ByteString, Name>()));
     const known = names.get(suffix);
     if (known !== undefined) return known;
     const stored = fullXattrName(prefix, suffix);

@@ -124,6 +124,12 @@ const file = (path: string) => `${path} 0 100644 1 0 0 0 0.0 - - -\n`;
 const xattrsOf = (text: string) => `/f 0 100644 1 0 0 0 0.0 - - - ${text}\n`;
 const names257 = Array.from({ length: 257 }, (_, index) => `${index}`.padStart(255, "n"));
 
+/** Directories in each other, with names of 200 bytes. */
+function deepPaths(depth: number): string {
+  const paths = Array.from({ length: depth }, (_, above) => `/${"n".repeat(200)}`.repeat(above + 1));
+  return paths.map((path) => `${path} 0 40755 2 0 0 0 0.0 - - -\n`).join("");
+}
+
 describe("refused by all readers", () => {
   const refused: Record<string, string> = {
     "a relative path": file("foo"),
@@ -138,7 +144,7 @@ describe("refused by all readers", () => {
     "dots on the way": `/foo 0 40755 2 0 0 0 0.0 - - -\n${file("/foo/../blah")}`,
     "a NUL in a path": file("/a\\x00b"),
     "a raw NUL in a path": file("/a\0b"),
-    "a path that is too long": `${Array.from({ length: 21 }, (_, depth) => `${`/${"n".repeat(200)}`.repeat(depth + 1)} 0 40755 2 0 0 0 0.0 - - -\n`).join("")}`,
+    "a path that is too long": deepPaths(21),
     "a name that is too long": file(`/${"n".repeat(256)}`),
     "a directory that does not come before": file("/foo/bar"),
     "a path below a file": file("/a") + file("/a/b"),
