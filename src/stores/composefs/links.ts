@@ -39,6 +39,11 @@ export function objectOfTarget(repository: Repository, target: ByteString): Obje
   return isObjectId(id, repository.meta.algorithm) ? id : undefined;
 }
 
+/** Whether a killed writer left it: a symlink is made under such a name first. */
+export function isUnfinished({ name }: Link): boolean {
+  return name.slice(name.lastIndexOf("/") + 1).startsWith(temporaryPrefix);
+}
+
 /** The names in `streams` or `images`, refs left out. */
 export function listLinks(repository: Repository, folder: LinkFolder): Link[] {
   return linksIn(repository, byteStringOfText(folder)).links;
@@ -83,7 +88,12 @@ export function deleteRef(repository: Repository, folder: LinkFolder, ref: strin
   return true;
 }
 
-/** Removes a symlink below the repository's folder. */
+/** Whether a symlink, by its path below the repository's folder, leads to something. */
+export function leadsSomewhere(repository: Repository, link: ByteString): boolean {
+  return fs.existsSync(inRepository(repository, link));
+}
+
+/** Removes a symlink, by its path below the repository's folder. */
 export function removeLink(repository: Repository, link: ByteString): void {
   fs.unlinkSync(inRepository(repository, link));
 }
@@ -95,13 +105,13 @@ function linksIn(repository: Repository, folder: ByteString): { links: Link[]; f
   try {
     names = fs.readdirSync(inRepository(repository, folder), { encoding: "buffer" });
   } catch (error) {
-    if (isErrno(error, "ENOENT")) return { links, folders };
+    if (isErrno(error, "ENOENT", "ENOTDIR")) return { links, folders };
     throw error;
   }
   for (const name of names.map(byteString)) {
     const target = readLink(inRepository(repository, joinBytes(folder, name)));
     if (target === undefined) folders.push(name);
-    else if (!name.startsWith(temporaryPrefix)) links.push({ name, target });
+    else links.push({ name, target });
   }
   return { links, folders: folder === "streams" || folder === "images" ? [] : folders };
 }

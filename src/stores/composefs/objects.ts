@@ -1,7 +1,7 @@
 import fs from "node:fs";
 import path from "node:path";
 import { OneholdError } from "#base/errors.ts";
-import { type ObjectId, objectIdOf, objectPathOf } from "#formats/composefs-objects.ts";
+import { isObjectId, type ObjectId, objectIdOf, objectPathOf } from "#formats/composefs-objects.ts";
 import { VerityDigester } from "#formats/fs-verity.ts";
 import { type Descriptor, openFile } from "#linux/descriptor.ts";
 import { isErrno } from "#linux/system-error.ts";
@@ -38,6 +38,30 @@ export function readObject(repository: Repository, id: ObjectId, most: number): 
   const digest = objectIdOf(new VerityDigester(repository.meta.algorithm).update(bytes).digest());
   if (digest !== id) throw damaged(repository, id, `has the digest ${digest}`);
   return bytes;
+}
+
+/** Every file in the folders of objects; `id` is undefined for a name that no object has. */
+export function* listObjects(
+  repository: Repository,
+): Generator<{ readonly id: ObjectId | undefined; readonly file: string }, void, undefined> {
+  const objects = path.join(repository.path, "objects");
+  for (const prefix of namesIn(objects)) {
+    if (!/^[0-9a-f]{2}$/.test(prefix)) continue;
+    for (const rest of namesIn(path.join(objects, prefix))) {
+      const id = prefix + rest;
+      const known = isObjectId(id, repository.meta.algorithm);
+      yield { id: known ? id : undefined, file: path.join(objects, prefix, rest) };
+    }
+  }
+}
+
+function namesIn(directory: string): string[] {
+  try {
+    return fs.readdirSync(directory);
+  } catch (error) {
+    if (isErrno(error, "ENOENT", "ENOTDIR")) return [];
+    throw error;
+  }
 }
 
 const pieceSize = 1 << 20;

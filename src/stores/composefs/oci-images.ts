@@ -116,17 +116,20 @@ export interface StoredImage {
 /** Bytes; podman takes no larger manifest or config. */
 const maxDocument = 4 << 20;
 
+const configTypes = ["application/vnd.oci.image.config.v1+json", "application/vnd.docker.container.image.v1+json"];
+
 /**
  * Reads an image's documents, and what belongs to it; both documents are checked against their digests. `undefined`
- * for an image that is not there.
- * @throws "corrupt", "unsupported" for an artifact whose layers are no tars
+ * for an image that is not there, and for an artifact that is none (a signature, say).
+ * @throws "corrupt"
  */
 export async function readImage(repository: Repository, manifestDigest: Digest): Promise<StoredImage | undefined> {
   const id = linkedObject(repository, "streams", manifestStreamName(manifestDigest));
   if (id === undefined) return undefined;
   const manifestStream = readStream(repository, id);
   const manifest = await readDocument(repository, manifestStream, manifestDigest);
-  const { digest: configDigest } = parseManifest(manifest).config;
+  const { digest: configDigest, mediaType } = parseManifest(manifest).config;
+  if (!configTypes.includes(mediaType)) return undefined;
   const configStream = readStream(repository, namedRef(manifestStream, `config:${configDigest}`));
   const config = await readDocument(repository, configStream, configDigest);
   const layers = parseConfig(config).diffIds.map((diffId) => ({ diffId, stream: namedRef(configStream, diffId) }));

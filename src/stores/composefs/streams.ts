@@ -16,7 +16,7 @@ export function configStreamName(digest: Digest): string {
   return `oci-config-${digest}`;
 }
 
-const manifestPrefix = "oci-manifest-";
+export const manifestPrefix = "oci-manifest-";
 
 export function manifestStreamName(digest: Digest): string {
   return manifestPrefix + digest;
