@@ -43,7 +43,6 @@ export function storeObject(
   const outcome = shareContent({ ...source, metadata }, staged, policy, setMode);
   if (outcome === "exists") return "present";
   if (!target.secure || outcome === "refused" || seals(target, staged, id)) return outcome;
-  fs.unlinkSync(staged);
   if (outcome !== "hardlinked") throw changed(staged, id);
   // The file has fs-verity of another kind already: what it has is for good.
   return storeObject(target, source, id, { ...policy, method: "none" });
@@ -61,7 +60,7 @@ export function isPresent(target: ObjectTarget, id: ObjectId, size: number): boo
   const file = `${target.objects}/${objectPathOf(id)}`;
   const stat = fs.lstatSync(file, { throwIfNoEntry: false });
   if (stat === undefined) return false;
-  if (stat.isFile() && stat.size === size && (!target.secure || measures(file, target.algorithm, id))) return true;
+  if (stat.isFile() && stat.size === size && (!target.secure || isSealed(file, target.algorithm, id))) return true;
   throw new OneholdError("corrupt", `the object ${file} is not what its name says`, {
     subject: file,
     hint: "Run `onehold internals composefs fsck`, remove what it finds damaged, and try again.",
@@ -74,21 +73,32 @@ export function sealStaged(target: ObjectTarget, id: ObjectId): void {
   if (!seals(target, file, id)) throw changed(file, id);
 }
 
-/** Enables fs-verity; whether the kernel's digest is the object's name. */
+/** Enables fs-verity; whether the kernel's digest is the object's name. If it is not, the staged file is gone. */
 function seals(target: ObjectTarget, file: string, id: ObjectId): boolean {
-  using reader = openFile(file, fs.constants.O_RDONLY);
-  if (seal(reader.fd, target.algorithm) === "unsupported") {
-    throw new OneholdError("unsupported", `${file} can't get fs-verity, which its repository demands`, {
-      subject: file,
-      hint: "The kernel needs CONFIG_FS_VERITY, ext4 the feature `verity`.",
-    });
+  let sealed = false;
+  try {
+    using reader = openFile(file, fs.constants.O_RDONLY);
+    if (seal(reader.fd, target.algorithm) === "unsupported") {
+      throw new OneholdError("unsupported", `${file} can't get fs-verity, which its repository demands`, {
+        subject: file,
+        hint: "The kernel needs CONFIG_FS_VERITY, ext4 the feature `verity`.",
+      });
+    }
+    sealed = measures(reader.fd, target.algorithm, id);
+    return sealed;
+  } finally {
+    // Nobody shall take it for an object.
+    if (!sealed) fs.unlinkSync(file);
   }
-  return measures(file, target.algorithm, id);
 }
 
-function measures(file: string, algorithm: VerityAlgorithm, id: ObjectId): boolean {
+function isSealed(file: string, algorithm: VerityAlgorithm, id: ObjectId): boolean {
   using reader = openFile(file, fs.constants.O_RDONLY);
-  const measured = measureVerity(reader.fd);
+  return measures(reader.fd, algorithm, id);
+}
+
+function measures(fd: number, algorithm: VerityAlgorithm, id: ObjectId): boolean {
+  const measured = measureVerity(fd);
   return typeof measured === "object" && measured.algorithm === algorithm && objectIdOf(measured.digest) === id;
 }
 
