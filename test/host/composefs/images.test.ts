@@ -77,11 +77,11 @@ for (const mediaTypes of ["oci", "docker"] as const) {
       assert.deepEqual(image?.manifest, added.manifest);
       assert.deepEqual(image?.config, added.config);
       assert.deepEqual(image?.layers, added.layers);
-      assert.deepEqual([...(image?.erofs ?? [])].toSorted(), [
-        ["composefs.image", added.erofs[2]?.id],
-        ["composefs.image.boot.v1", added.erofs[0]?.id],
-        ["composefs.image.v1", added.erofs[1]?.id],
-      ]);
+      assert.deepEqual(Object.fromEntries(image?.erofs ?? []), {
+        "composefs.image": added.erofs[2]?.id,
+        "composefs.image.boot.v1": added.erofs[0]?.id,
+        "composefs.image.v1": added.erofs[1]?.id,
+      });
       for (const { id } of added.erofs) assert.equal(linkedObject(repository, "images", id), id);
       assert.deepEqual(await problems(repository), []);
       assert.equal(await readImage(repository, `sha256:${"0".repeat(64)}` as Digest), undefined);

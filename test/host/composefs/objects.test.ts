@@ -35,7 +35,7 @@ const contents = {
 const idOf = (bytes: Buffer) => objectIdOf(verityDigest("sha512", bytes));
 
 /** Gives a file of `folder` to the staging folder, as a worker does. */
-function store(target: ObjectTarget, folder: string, name: string, policy: ObjectPolicy) {
+function storeOne(target: ObjectTarget, folder: string, name: string, policy: ObjectPolicy) {
   using directory = openDirectory(folder);
   using source = openFile(join(folder, name), 0);
   const id = idOf(readFileSync(join(folder, name)));
@@ -71,12 +71,12 @@ for (const kind of ["xfs", "btrfs", "ext4"] as const satisfies readonly FileSyst
         using staging = makeStaging(repository);
         const target = targetOf(repository, staging);
         for (const name of ["small", "block", "large"] as const) {
-          assert.equal(store(target, files, name, policy), expected[kind]);
-          assert.equal(store(target, files, name, policy), "present", "staged already");
+          assert.equal(storeOne(target, files, name, policy), expected[kind]);
+          assert.equal(storeOne(target, files, name, policy), "present", "staged already");
         }
-        assert.equal(store(target, files, "empty", policy), "reflinked", "nothing to share");
+        assert.equal(storeOne(target, files, "empty", policy), "reflinked", "nothing to share");
         assert.deepEqual(publishStaged(repository, staging), { published: 4 });
-        assert.equal(store(target, files, "block", policy), "present", "published");
+        assert.equal(storeOne(target, files, "block", policy), "present", "published");
       }
       for (const [i, [name, bytes]] of Object.entries(contents).entries()) {
         const file = objectFile(repository, idOf(bytes));
@@ -106,9 +106,9 @@ test("across file systems files are refused, or copied where that is allowed", a
     const { method } = probeSharing(files, join(repository.path, "objects"));
     using staging = makeStaging(repository);
     const target = targetOf(repository, staging);
-    assert.equal(store(target, files, "large", { method, allowCopy: false, sealSources: false }), "refused");
+    assert.equal(storeOne(target, files, "large", { method, allowCopy: false, sealSources: false }), "refused");
     assert.deepEqual(publishStaged(repository, staging), { published: 0 });
-    assert.equal(store(target, files, "large", { method, allowCopy: true, sealSources: false }), "copied");
+    assert.equal(storeOne(target, files, "large", { method, allowCopy: true, sealSources: false }), "copied");
     assert.deepEqual(publishStaged(repository, staging), { published: 1 });
     assert.deepEqual(readFileSync(objectFile(repository, idOf(contents.large))), contents.large);
   });
@@ -120,11 +120,11 @@ test("where fs-verity is demanded, podman's files are not linked: they would get
     using staging = makeStaging(repository);
     const target = { ...targetOf(repository, staging), secure: true };
     const policy = { method: "hardlink", allowCopy: false } as const;
-    assert.equal(store(target, files, "block", { ...policy, sealSources: false }), "refused");
+    assert.equal(storeOne(target, files, "block", { ...policy, sealSources: false }), "refused");
     assert.equal(statSync(join(files, "block")).nlink, 1);
     // This file system has none, so that nothing can be sealed: that is said, not passed over.
     for (const change of [{ sealSources: true }, { sealSources: false, allowCopy: true }]) {
-      assert.throws(() => store(target, files, "block", { ...policy, ...change }), { code: "unsupported" });
+      assert.throws(() => storeOne(target, files, "block", { ...policy, ...change }), { code: "unsupported" });
     }
   });
 });
@@ -135,10 +135,10 @@ test("an object that is not of its size is damage, and not taken for present", a
     const policy = { method: "reflink", allowCopy: false, sealSources: false } as const;
     using staging = makeStaging(repository);
     const target = targetOf(repository, staging);
-    store(target, files, "block", policy);
+    storeOne(target, files, "block", policy);
     publishStaged(repository, staging);
     truncateSync(objectFile(repository, idOf(contents.block)), 0);
-    assert.throws(() => store(target, files, "block", policy), { code: "corrupt" });
+    assert.throws(() => storeOne(target, files, "block", policy), { code: "corrupt" });
   });
 });
 

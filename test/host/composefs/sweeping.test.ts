@@ -23,7 +23,7 @@ async function withRepository(run: (repository: Repository) => Promise<void>): P
 }
 
 const sweep = (repository: Repository, dryRun = false) => sweepRepository(repository, { objectsOfImage, dryRun });
-const objectsIn = (repository: Repository) => [...listObjects(repository)].map(({ id }) => id).toSorted();
+const objectsIn = (repository: Repository) => [...listObjects(repository)].map(({ id }) => id ?? "").toSorted();
 const everything = (repository: Repository) => runProgram("find", [repository.path, "-printf", "%P %l %s\n"]);
 
 /** Nothing that is left is broken, and a second sweep finds nothing. */

@@ -57,10 +57,7 @@ async function readAll(stream: Buffer): Promise<void> {
   if (head.contentType !== "ocilayer") return;
   for await (const entries of layerStreamEntries(head)) {
     for (const { entry, content } of entries) {
-      assert.equal(
-        content !== undefined && content.kind === "object",
-        content !== undefined && entry.size > 64 && !entry.sparse,
-      );
+      assert.equal(content?.kind === "object", content !== undefined && entry.size > 64 && !entry.sparse);
     }
   }
 }
