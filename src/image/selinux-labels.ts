@@ -6,19 +6,18 @@ import type { FileMetadata } from "#formats/ostree-objects.ts";
 import type { SelinuxPolicy } from "./selinux-policy.ts";
 import type { DirectoryNode, TreeNode } from "./tree.ts";
 
-/** Gives a tree its labels. Trees that share nodes get trees that share nodes, where one function labels them all. */
-export type Relabel = (root: DirectoryNode) => DirectoryNode;
-
 /**
- * Labels as composefs-rs does, without NUL; a file that the policy has no label for loses the one it has, as all do
- * where there is no policy. What is labelled already stays the same node. Names that are hardlinks of each other are
- * so afterwards only if they have the same label.
+ * The tree with the labels that composefs-rs gives it, without NUL; a file that the policy has no label for loses the
+ * one it has, as all do where there is no policy. What is labelled already stays the same node. Names that are
+ * hardlinks of each other are so afterwards only if they have the same label.
  */
-export function composefsLabels(policy: SelinuxPolicy | undefined): Relabel {
+export function withComposefsLabels(root: DirectoryNode, policy: SelinuxPolicy | undefined): DirectoryNode {
   const contexts = policy?.contexts ?? unlabelled;
-  const labeller = new Labeller(contexts, (path, type) => contexts.labelOf(path, type) ?? none);
-  return (root) => labeller.relabel(root);
+  return new Labeller(contexts, (path, type) => contexts.labelOf(path, type) ?? none).relabel(root);
 }
+
+/** Gives a tree its labels. What several trees share, the trees that the same function makes of them share too. */
+export type Relabel = (root: DirectoryNode) => DirectoryNode;
 
 /**
  * Labels as libostree does where it commits with that policy, with a NUL; a file that the policy has no label for

@@ -73,6 +73,8 @@ function makeTree(root: string, policy: string): void {
   setXattr({ path: join(root, "tmp/not-labelled") }, byteStringOfText("user.a"), Buffer.from("a"));
 }
 
+const mtime = { seconds: 0, nanoseconds: 0 };
+
 function metadataOf(path: string, mode: number): FileMetadata {
   const xattrs = listXattrs({ path }).map((name) => ({ name, value: getXattr({ path }, name) ?? Buffer.alloc(0) }));
   return { uid: 0, gid: 0, mode, xattrs };
@@ -87,10 +89,10 @@ function readTree(path: string, folder = "" as ByteString): DirectoryNode {
     if (entry.isDirectory()) children.set(name, readTree(at, below));
     else if (entry.isSymbolicLink()) {
       const target = byteStringOfText(readlinkSync(at));
-      children.set(name, { kind: "symlink", metadata: metadataOf(at, 0o120777), target });
+      children.set(name, { kind: "symlink", metadata: metadataOf(at, 0o120777), target, mtime });
     } else {
       const size = readFileSync(at).length;
-      children.set(name, { kind: "file", metadata: metadataOf(at, 0o100644), size, layer: 0, folder, name });
+      children.set(name, { kind: "file", metadata: metadataOf(at, 0o100644), size, layer: 0, folder, name, mtime });
     }
   }
   return directory(metadataOf(path, 0o040755), children);

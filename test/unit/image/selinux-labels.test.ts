@@ -1,10 +1,11 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { composefsContexts, libselinuxContexts } from "#formats/file-contexts.ts";
-import { composefsLabels, labelDifferences, ostreeLabels } from "#image/selinux-labels.ts";
+import { labelDifferences, ostreeLabels, withComposefsLabels } from "#image/selinux-labels.ts";
 import type { SelinuxPolicy } from "#image/selinux-policy.ts";
 import type { ByteString } from "#base/bytes.ts";
-import { fileNode, labelsOf, metadata, nodeAt, treeOf } from "./selinux-trees.ts";
+import type { TreeNode } from "#image/tree.ts";
+import { fileNode, labelsOf, metadata, mtime, nodeAt, treeOf } from "./selinux-trees.ts";
 
 function policyOf(rules: string, substitutions = ""): Record<"composefs" | "ostree", SelinuxPolicy> {
   const files = new Map([
@@ -20,9 +21,16 @@ function policyOf(rules: string, substitutions = ""): Record<"composefs" | "ostr
 
 test("composefs labels have no NUL, and go where the policy has none", () => {
   const { composefs } = policyOf("/.*\tany_t\n/a/.*\t<<none>>\n/b/l\t-l\tlink_t\n/f\t-p\tfifo_t\n", "/c /b\n");
-  const fifo = { kind: "special", type: "fifo", metadata: metadata(0o010644), deviceMajor: 0, deviceMinor: 0 } as const;
+  const fifo: TreeNode = {
+    kind: "special",
+    type: "fifo",
+    metadata: metadata(0o010644),
+    deviceMajor: 0,
+    deviceMinor: 0,
+    mtime,
+  };
   const { root } = treeOf({ a: { x: fileNode("x", "", "old_t") }, b: { l: "→ x" }, c: { l: "→ x", d: {} }, f: fifo });
-  const labelled = composefsLabels(composefs)(root);
+  const labelled = withComposefsLabels(root, composefs);
   assert.deepEqual(labelsOf(labelled), [
     "/ any_t",
     "/a any_t",
@@ -34,9 +42,9 @@ test("composefs labels have no NUL, and go where the policy has none", () => {
     "/c/d any_t",
     "/f fifo_t",
   ]);
-  assert.equal(composefsLabels(composefs)(labelled), labelled, "what is labelled already stays as it is");
+  assert.equal(withComposefsLabels(labelled, composefs), labelled, "what is labelled already stays as it is");
   assert.deepEqual(
-    new Set(labelsOf(composefsLabels(undefined)(labelled)).map((line) => line.split(" ")[1])),
+    new Set(labelsOf(withComposefsLabels(labelled, undefined)).map((line) => line.split(" ")[1])),
     new Set(["-"]),
     "without a policy, all go",
   );
@@ -72,7 +80,7 @@ test("hardlinks stay hardlinks only where their labels are the same", () => {
   const policies = policyOf("/.*\tany_t\n/b\tb_t\n");
   const file = fileNode("f");
   for (const relabel of [
-    () => composefsLabels(policies.composefs)(treeOf({ a: file, b: file, c: file }).root),
+    () => withComposefsLabels(treeOf({ a: file, b: file, c: file }).root, policies.composefs),
     () => ostreeLabels(policies.ostree)(treeOf({ a: file, b: file, c: file }).root),
   ]) {
     const labelled = relabel();
@@ -97,8 +105,8 @@ test("metadata that was shared is shared afterwards, other xattrs stay", () => {
   const capability = { name: "security.capability" as ByteString, value: Buffer.from("c") };
   const shared = { ...metadata(0o100644, "old_t"), xattrs: [...metadata(0, "old_t").xattrs, capability] };
   const { root } = treeOf({ a: { ...fileNode("a"), metadata: shared }, b: { ...fileNode("b"), metadata: shared } });
-  const labelled = composefsLabels(composefs)(root);
-  const [a, b] = [nodeAt(labelled, "a").metadata, nodeAt(labelled, "b").metadata];
+  const labelled = withComposefsLabels(root, composefs);
+  const [a, b] = [nodeAt(labelled, "a").metadata, mtime, nodeAt(labelled, "b").metadata];
   assert.equal(a, b);
   assert.deepEqual(
     a.xattrs.map(({ name, value }) => `${name}=${value.toString()}`),

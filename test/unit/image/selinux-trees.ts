@@ -13,6 +13,8 @@ export interface TextTree {
   readonly read: (file: FileNode) => Buffer;
 }
 
+export const mtime = { seconds: 0, nanoseconds: 0 };
+
 export function metadata(mode: number, label?: string): FileMetadata {
   const value = Buffer.from(label ?? "");
   const xattrs = label === undefined ? [] : [{ name: byteStringOfText("security.selinux"), value }];
@@ -28,6 +30,7 @@ export function fileNode(name: string, content = "", label?: string): FileNode {
     layer: 0,
     folder: "" as ByteString,
     name: byteStringOfText(name),
+    mtime,
   };
 }
 
@@ -36,7 +39,7 @@ export function treeOf(text: TreeText): TextTree {
   const build = (node: TreeText[string], name: ByteString): TreeNode => {
     if (typeof node === "string") {
       if (node.startsWith("→ ")) {
-        return { kind: "symlink", metadata: metadata(0o120777), target: byteStringOfText(node.slice(2)) };
+        return { kind: "symlink", metadata: metadata(0o120777), target: byteStringOfText(node.slice(2)), mtime };
       }
       const file = fileNode(name, node);
       contents.set(file, node);
