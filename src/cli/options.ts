@@ -7,7 +7,10 @@
 export const outputFormats = ["humanreadable", "table", "json", "yaml"] as const;
 export type OutputFormat = (typeof outputFormats)[number];
 
-export const backends = ["ostree"] as const;
+export const backends = ["ostree", "composefs", "both"] as const;
+export const composefsDigests = ["sha512", "sha256"] as const;
+/** Of EROFS images; also their numbers in meta.json. */
+export const composefsFormats = ["0", "1", "2"] as const;
 export const pullSources = ["auto", "podman", "skopeo"] as const;
 export const listTypes = ["all", "host", "logical"] as const;
 
@@ -21,7 +24,11 @@ export interface CommonOptions {
 }
 
 export interface InitOptions {
-  readonly backend: (typeof backends)[number];
+  /** undefined: as the sysroot has it. */
+  readonly backend?: (typeof backends)[number];
+  readonly composefsDigest?: (typeof composefsDigests)[number];
+  readonly composefsFormat?: (typeof composefsFormats)[number];
+  readonly insecure: boolean;
 }
 
 export interface ImagePullOptions {
@@ -31,6 +38,7 @@ export interface ImagePullOptions {
   readonly host: boolean;
   readonly source: (typeof pullSources)[number];
   readonly allowCopy: boolean;
+  readonly allowVerity: boolean;
   /** undefined: as registries.conf says. */
   readonly tlsVerify?: boolean;
 }

@@ -3,6 +3,8 @@ import { helpStyle, pathOf, verbsBelow } from "./help.ts";
 import { declareInternalsVerbs } from "./internals-verbs.ts";
 import {
   backends,
+  composefsDigests,
+  composefsFormats,
   type ImageListOptions,
   type ImagePullOptions,
   type ImageReferenceOptions,
@@ -81,7 +83,16 @@ function declareProgram(verbs: Verbs, finish: Finish): Command {
       summary: "make an empty sysroot's stores",
       details: "'image pull' does it by itself where there are none.",
       example: "onehold --sysroot /mnt init",
-      options: [choice("--backend <BACKEND>", "the store that host images are deployed from", backends, "ostree")],
+      options: [
+        choice("--backend <BACKEND>", "where host images go (default: as it is; ostree in an empty sysroot)", backends),
+        choice(
+          "--composefs-digest <NAME>",
+          "what a new composefs repository names files by (default: sha512)",
+          composefsDigests,
+        ),
+        choice("--composefs-format <N>", "the version of its images (default: 1)", composefsFormats),
+        flag("--insecure", "a composefs repository without fs-verity, even where the file system has it"),
+      ],
       kind: "writes",
       load: verbs.init,
     },
@@ -119,7 +130,7 @@ function declareImageVerbs(program: Command, verbs: Verbs, finish: Finish): void
       summary: "bring an image into the stores, deploying nothing",
       details:
         "Every image goes into the image store. A host image (labelled containers.bootc or ostree.bootable) is " +
-        "shared with the ostree repository too, without a second copy of its files.",
+        "shared with the ostree or composefs repository too, without a second copy of its files.",
       example: "onehold image pull localhost:5000/os:1 --pin",
       positionals: [referencePositional],
       options: [
@@ -127,6 +138,10 @@ function declareImageVerbs(program: Command, verbs: Verbs, finish: Finish): void
         flag("--host", "take it for a host image whatever its labels say"),
         choice("--source <SOURCE>", "the program that pulls; auto: podman, or skopeo without it", pullSources, "auto"),
         flag("--allow-copy", "copy what can't be shared, instead of refusing"),
+        flag(
+          "--allow-verity",
+          "let files of the image store that are hardlinked into a secure composefs repository get fs-verity: they can't be changed any more",
+        ),
         new Option(
           "--tls-verify <=BOOL>",
           "demand HTTPS and a valid certificate, or do not (default: as registries.conf says)",

@@ -78,8 +78,9 @@ export function helpPointer(command: Command): string {
 }
 
 /** An option that takes one of a few words. */
-export function choice(flags: string, description: string, words: readonly string[], otherwise: string): Option {
-  return new Option(flags, description).choices(words).default(otherwise);
+export function choice(flags: string, description: string, words: readonly string[], otherwise?: string): Option {
+  const option = new Option(flags, description).choices(words);
+  return otherwise === undefined ? option : option.default(otherwise);
 }
 
 export function flag(flags: string, description: string): Option {

@@ -3,6 +3,8 @@ import { OneholdError } from "#base/errors.ts";
 import { parseReference, storedName } from "#image/reference.ts";
 import type { ImageRecord } from "#stores/containers-storage/images.ts";
 import { listImages, openImageStore } from "#stores/containers-storage/store.ts";
+import { type ComposefsImage, listComposefsImages } from "#stores/composefs/images.ts";
+import { openRepository as openComposefs, repositoryExists as composefsExists } from "#stores/composefs/repository.ts";
 import { listOstreeImages, type OstreeImage } from "#stores/ostree/images.ts";
 import { openRepository, repositoryExists } from "#stores/ostree/repository.ts";
 import { imageStoreExists, type Sysroot } from "./sysroot.ts";
@@ -17,6 +19,7 @@ export interface FoundImage {
   readonly stored: ImageRecord | undefined;
   /** With that digest. */
   readonly projected: OstreeImage | undefined;
+  readonly inComposefs: ComposefsImage | undefined;
 }
 
 /**
@@ -26,8 +29,9 @@ export interface FoundImage {
 export function findHostImage(sysroot: Sysroot, text: string): FoundImage {
   const stored = imageStoreExists(sysroot) ? listImages(openImageStore(sysroot.imageStore)) : [];
   const projected = repositoryExists(sysroot.ostreeRepo) ? listOstreeImages(openRepository(sysroot.ostreeRepo)) : [];
+  const composefs = composefsExists(sysroot.composefs) ? listComposefsImages(openComposefs(sysroot.composefs)) : [];
   const byDigits = isDigest(text) ? hexPart(text) : /^(?:sha256:)?([0-9a-f]{12,64})$/.exec(text)?.[1];
-  const digest = byDigits === undefined ? undefined : digestOf(text, byDigits, stored, projected);
+  const digest = byDigits === undefined ? undefined : digestOf(text, byDigits, stored, [...projected, ...composefs]);
   const name = byDigits === undefined ? nameOf(text) : undefined;
   const inStore = stored.find((image) =>
     name === undefined ? image.digests.some((each) => each === digest) : image.names.includes(name),
@@ -38,15 +42,20 @@ export function findHostImage(sysroot: Sysroot, text: string): FoundImage {
       ? name !== undefined && image.references.some((reference) => isNamed(reference, name))
       : image.manifestDigest === wanted,
   );
-  const found = wanted ?? inOstree?.manifestDigest;
-  if (found === undefined || (inStore === undefined && inOstree === undefined)) {
+  const inComposefs = composefs.find((image) =>
+    wanted === undefined
+      ? name !== undefined && image.tags.some((tag) => isNamed(tag, name))
+      : image.manifestDigest === wanted,
+  );
+  const found = wanted ?? inOstree?.manifestDigest ?? inComposefs?.manifestDigest;
+  if (found === undefined || (inStore ?? inOstree ?? inComposefs) === undefined) {
     throw new OneholdError("not-found", `no image ${text} on this host`, {
       subject: text,
       hint: "`onehold image list` shows what is there.",
     });
   }
   const digests = [...new Set([found, ...(inStore?.digests ?? [])])];
-  return { digest: found, digests, name, stored: inStore, projected: inOstree };
+  return { digest: found, digests, name, stored: inStore, projected: inOstree, inComposefs };
 }
 
 /** Whether a reference of ostree's, which says where the image came from, stands for that name in the image store. */
@@ -67,7 +76,7 @@ function digestOf(
   text: string,
   digits: string,
   stored: readonly ImageRecord[],
-  projected: readonly OstreeImage[],
+  projected: readonly { readonly manifestDigest: Digest }[],
 ): Digest | undefined {
   const startsSo = (digest: string) => hexPart(digest).startsWith(digits);
   const matches = new Set([

@@ -5,10 +5,12 @@ import { parseConfig } from "#formats/oci.ts";
 import { isHostImage } from "#image/host-image.ts";
 import { type ImageRecord, readConfig } from "#stores/containers-storage/images.ts";
 import { listImagesWithLayers, openImageStore } from "#stores/containers-storage/store.ts";
+import { type ComposefsImage, listComposefsImages } from "#stores/composefs/images.ts";
+import { openRepository as openComposefs, repositoryExists as composefsExists } from "#stores/composefs/repository.ts";
 import { listOstreeImages, type OstreeImage } from "#stores/ostree/images.ts";
 import { openRepository, repositoryExists } from "#stores/ostree/repository.ts";
-import { readNote } from "./records.ts";
-import { rootSet } from "./root-set.ts";
+import { type ImageNote, readNote } from "./records.ts";
+import { isReferenceTag, rootSet } from "./root-set.ts";
 import { imageStoreExists, type Sysroot } from "./sysroot.ts";
 
 /** An image of a host, whichever stores hold it. */
@@ -18,12 +20,12 @@ export interface ListedImage {
   /** Of the manifest. */
   readonly digest: Digest;
   readonly type: "host" | "logical";
-  /** Bytes of its layers' tars, as podman counts them; null where only ostree has the image. */
+  /** Bytes of its layers' tars, as podman counts them; null where the image store does not have the image. */
   readonly size: number | null;
-  readonly stores: readonly ("image store" | "ostree")[];
+  readonly stores: readonly ("image store" | "ostree" | "composefs")[];
   /** Why it stays; empty: nothing protects it. */
   readonly reasons: readonly string[];
-  /** What the ostree repository can't hold of it, and other things to know. */
+  /** What a store can't hold of it, and other things to know. */
   readonly notes: readonly string[];
 }
 
@@ -35,26 +37,34 @@ export function listHostImages(sysroot: Sysroot, type: ImageType): ListedImage[]
   if (repositoryExists(sysroot.ostreeRepo)) {
     for (const image of listOstreeImages(openRepository(sysroot.ostreeRepo))) ostree.set(image.manifestDigest, image);
   }
-  const roots = rootSet(sysroot, [...ostree.values()]);
+  const composefs = new Map<Digest, ComposefsImage>();
+  if (composefsExists(sysroot.composefs)) {
+    const repository = openComposefs(sysroot.composefs);
+    for (const image of listComposefsImages(repository)) composefs.set(image.manifestDigest, image);
+  }
+  const roots = rootSet(sysroot, [...ostree.values()], [...composefs.values()]);
   const describe = (
     digest: Digest,
     stored: ImageRecord | undefined,
     size: number | null,
     labelled: boolean,
   ): ListedImage => {
-    const projected = ostree.get(digest);
-    const names = new Set(stored?.names ?? projected?.references.map((name) => name.replace(/^docker:\/\//, "")));
+    const inOstree = ostree.get(digest);
+    const inComposefs = composefs.get(digest);
+    const references = [...(inOstree?.references ?? []), ...(inComposefs?.tags.filter(isReferenceTag) ?? [])];
+    const names = new Set(stored?.names ?? references.map((name) => name.replace(/^docker:\/\//, "")));
     return {
       names: [...names],
       digest,
-      type: labelled || projected !== undefined ? "host" : "logical",
+      type: labelled || inOstree !== undefined || inComposefs !== undefined ? "host" : "logical",
       size,
       stores: [
         ...(stored === undefined ? [] : ["image store" as const]),
-        ...(projected === undefined ? [] : ["ostree" as const]),
+        ...(inOstree === undefined ? [] : ["ostree" as const]),
+        ...(inComposefs === undefined ? [] : ["composefs" as const]),
       ],
       reasons: roots.get(digest) ?? [],
-      notes: notesOn(sysroot, digest, projected !== undefined),
+      notes: notesOn(sysroot, digest, inOstree !== undefined),
     };
   };
   const images: ListedImage[] = [];
@@ -67,7 +77,8 @@ export function listHostImages(sysroot: Sysroot, type: ImageType): ListedImage[]
     }
   }
   const seen = new Set(images.map((image) => image.digest));
-  for (const digest of ostree.keys()) if (!seen.has(digest)) images.push(describe(digest, undefined, null, true));
+  for (const digest of new Set([...ostree.keys(), ...composefs.keys()]))
+    if (!seen.has(digest)) images.push(describe(digest, undefined, null, true));
   return images.filter((image) => type === "all" || image.type === type);
 }
 
@@ -82,7 +93,18 @@ function isLabelledHost(image: ImageRecord): boolean | undefined {
 }
 
 function notesOn(sysroot: Sysroot, digest: Digest, projected: boolean): string[] {
-  const note = readNote(sysroot, digest)?.ostree;
+  const note = readNote(sysroot, digest);
+  return [...notesOnOstree(note?.ostree, projected), ...notesOnComposefs(note?.composefs)];
+}
+
+function notesOnComposefs(note: ImageNote["composefs"]): string[] {
+  if (note?.state !== "imported") return [];
+  const notes = note.refused.map((why) => `not bootable from composefs: ${why}`);
+  if (note.copied.bytes > 0) notes.push(`${formatBytes(note.copied.bytes)} copied into composefs`);
+  return notes;
+}
+
+function notesOnOstree(note: ImageNote["ostree"], projected: boolean): string[] {
   if (note === undefined) return [];
   if (note.state === "refused") return projected ? [] : [`not in ostree: ${note.message}`];
   if (note.state === "present") return [];

@@ -1,9 +1,12 @@
 import type { Digest } from "#base/digest.ts";
+import { openRepository as openComposefs } from "#stores/composefs/repository.ts";
+import { deleteTag, writeTag } from "#stores/composefs/streams.ts";
 import { deleteRef, pinRef, writeRef } from "#stores/ostree/refs.ts";
 import { openRepository } from "#stores/ostree/repository.ts";
 import { findHostImage } from "./find.ts";
 import { type HostContext, runOperation } from "./operation.ts";
 import { addPin, removePin } from "./pins.ts";
+import { pinTagOf } from "./root-set.ts";
 import { releaseLayers } from "./release-layers.ts";
 
 export interface PinResult {
@@ -16,7 +19,8 @@ export interface PinResult {
 /** Makes an image stay, by its digest: whatever happens to its name. */
 export function pin(context: HostContext, image: string): Promise<PinResult> {
   return runOperation(context, { verb: "image pin", subject: image }, async () => {
-    const { digest, projected } = findHostImage(context.sysroot, image);
+    const { digest, projected, inComposefs } = findHostImage(context.sysroot, image);
+    if (inComposefs !== undefined) writeTag(openComposefs(context.sysroot.composefs), pinTagOf(digest), digest);
     if (projected !== undefined) writeRef(openRepository(context.sysroot.ostreeRepo), pinRef(digest), projected.commit);
     return { image, digest, changed: addPin(context.sysroot, digest, image) };
   });
@@ -25,7 +29,8 @@ export function pin(context: HostContext, image: string): Promise<PinResult> {
 /** Takes a pin back; the image itself stays until it is removed, unless its name is gone: ostree's next prune then takes it there. */
 export function unpin(context: HostContext, image: string): Promise<PinResult> {
   return runOperation(context, { verb: "image unpin", subject: image }, async () => {
-    const { digest, projected } = findHostImage(context.sysroot, image);
+    const { digest, projected, inComposefs } = findHostImage(context.sysroot, image);
+    if (inComposefs !== undefined) deleteTag(openComposefs(context.sysroot.composefs), pinTagOf(digest));
     const changed = removePin(context.sysroot, digest);
     if (projected !== undefined) deleteRef(openRepository(context.sysroot.ostreeRepo), pinRef(digest));
     await releaseLayers(context);

@@ -31,6 +31,8 @@ export interface PullOptions {
   readonly host: boolean;
   readonly source: PullRequest["source"];
   readonly allowCopy: boolean;
+  /** Files of the image store may become unchangeable, where that is the only way to share them with composefs. */
+  readonly allowVerity: boolean;
   readonly tlsVerify: boolean | undefined;
 }
 
@@ -53,7 +55,7 @@ export function pull(context: HostContext, options: PullOptions): Promise<PullRe
   const reference = formatReference(options.reference);
   return runOperation(context, { verb: "image pull", subject: reference }, async (operation) => {
     const clock = stopwatch("inspect", "pull", "sync", "share");
-    await makeStores(context);
+    await makeStores(context, { backend: undefined, composefs: undefined });
     const store = openImageStore(context.sysroot.imageStore);
     tellWhatSharingCosts(context, options);
     const remote = await clock.time("inspect", () =>
@@ -72,9 +74,9 @@ export function pull(context: HostContext, options: PullOptions): Promise<PullRe
       writeNote(context.sysroot, image.digest, newNote(reference, stores), documents);
     let projections: Projections = {};
     if (options.host || isHostImage(config.labels)) {
-      const { allowCopy } = options;
+      const { allowCopy, allowVerity } = options;
       const { name } = options.reference;
-      const request = { image, store, documents, config, reference, name, pinned, allowCopy };
+      const request = { image, store, documents, config, reference, name, pinned, allowCopy, allowVerity };
       projections = await clock
         .time("share", () => project(context, operation, request))
         .catch((error: unknown) => {
@@ -87,7 +89,7 @@ export function pull(context: HostContext, options: PullOptions): Promise<PullRe
     operation.stage("recording");
     // What is noted already knows more: how the bytes got there when they did.
     const noted = readNote(context.sysroot, image.digest);
-    const isNew = Object.values(projections).some((projection) => projection?.state === "imported");
+    const isNew = projections.ostree?.state === "imported" || projections.composefs?.state === "imported";
     if (isNew || noted === undefined) record(notesOf(projections, noted));
     if (options.pin) addPin(context.sysroot, image.digest, reference);
     await letGoOfOldImage(context, reference, image.digest);

@@ -2,6 +2,11 @@ import type { Digest } from "#base/digest.ts";
 import { OneholdError } from "#base/errors.ts";
 import { removeImage, untag as untagStored } from "#stores/containers-storage/remove.ts";
 import { openImageStore } from "#stores/containers-storage/store.ts";
+import { type ComposefsImage, listComposefsImages } from "#stores/composefs/images.ts";
+import { openRepository as openComposefs, type Repository as Composefs } from "#stores/composefs/repository.ts";
+import { objectsOfErofs } from "#stores/composefs/erofs-objects.ts";
+import { deleteTag, writeTag } from "#stores/composefs/streams.ts";
+import { sweepRepository } from "#stores/composefs/sweep.ts";
 import { listOstreeImages } from "#stores/ostree/images.ts";
 import { pruneRepository } from "#stores/ostree/prune.ts";
 import { deleteRef, imageRef, isOfImage, writeRef } from "#stores/ostree/refs.ts";
@@ -11,7 +16,7 @@ import { type HostContext, type Operation, runOperation } from "./operation.ts";
 import { forgetLayers } from "./projection/layer-memory.ts";
 import { removeNote } from "./records.ts";
 import { releaseLayers } from "./release-layers.ts";
-import { rootSet } from "./root-set.ts";
+import { isReferenceTag, rootSet } from "./root-set.ts";
 import type { Sysroot } from "./sysroot.ts";
 
 export interface RemoveResult {
@@ -21,6 +26,8 @@ export interface RemoveResult {
   readonly outcome: "untagged" | "removed";
   /** What the ostree repository gave back; objects that other images have left without a ref are among them. */
   readonly ostree: { readonly objects: number; readonly bytes: number } | undefined;
+  /** The same of the composefs repository. */
+  readonly composefs: { readonly objects: number; readonly bytes: number } | undefined;
 }
 
 /**
@@ -33,12 +40,13 @@ export function remove(context: HostContext, image: string): Promise<RemoveResul
     const others = otherNames(found);
     if (others.length > 0) {
       await untag(context, found, others);
-      return { image, digest: found.digest, outcome: "untagged", ostree: undefined };
+      return { image, digest: found.digest, outcome: "untagged", ostree: undefined, composefs: undefined };
     }
     const repository = repositoryOf(context.sysroot);
     refuseRoots(context.sysroot, repository, found, image);
     const ostree = await removeEverywhere(context, operation, repository, found);
-    return { image, digest: found.digest, outcome: "removed", ostree };
+    const composefs = await removeFromComposefs(context, operation, found);
+    return { image, digest: found.digest, outcome: "removed", ostree, composefs };
   });
 }
 
@@ -51,7 +59,11 @@ function otherNames({ name, stored }: FoundImage): string[] {
 }
 
 function refuseRoots(sysroot: Sysroot, repository: Repository | undefined, found: FoundImage, image: string): void {
-  const roots = rootSet(sysroot, repository === undefined ? [] : listOstreeImages(repository));
+  const roots = rootSet(
+    sysroot,
+    repository === undefined ? [] : listOstreeImages(repository),
+    found.inComposefs === undefined ? [] : [found.inComposefs],
+  );
   const reasons = found.digests.flatMap((digest) => roots.get(digest) ?? []);
   if (reasons.length === 0) return;
   const pinned = reasons.some((reason) => reason.startsWith("pinned"));
@@ -65,11 +77,12 @@ function refuseRoots(sysroot: Sysroot, repository: Repository | undefined, found
 
 async function untag(
   { sysroot }: HostContext,
-  { stored, name, projected }: FoundImage,
+  { stored, name, projected, inComposefs }: FoundImage,
   [other = "", ...others]: readonly string[],
 ): Promise<void> {
   if (name === undefined) return;
   if (stored !== undefined) await untagStored(openImageStore(sysroot.imageStore), stored, name);
+  if (inComposefs !== undefined) untagInComposefs(openComposefs(sysroot.composefs), inComposefs, name, other);
   if (projected === undefined) return;
   const repository = openRepository(sysroot.ostreeRepo);
   const going = projected.references.filter((reference) => isNamed(reference, name));
@@ -96,6 +109,39 @@ async function removeEverywhere(
   operation.stage("pruning");
   // Also where no ref was left: the tag may have moved away, which leaves the objects to the next prune.
   return repository === undefined || !holdsObjects(repository) ? undefined : pruneRepository(repository, { signal });
+}
+
+/** As in ostree, the image needs a tag that stays. */
+function untagInComposefs(
+  repository: Composefs,
+  { tags, manifestDigest }: ComposefsImage,
+  name: string,
+  other: string,
+) {
+  const going = tags.filter((tag) => isNamed(tag, name));
+  if (tags.length === going.length) writeTag(repository, `docker://${other}`, manifestDigest);
+  for (const tag of going) deleteTag(repository, tag);
+}
+
+/** Takes the image's tags, and sweeps: nothing of what other tags reach goes. */
+async function removeFromComposefs(
+  { sysroot, signal, report }: HostContext,
+  operation: Operation,
+  { digests }: FoundImage,
+): Promise<RemoveResult["composefs"]> {
+  if (sysroot.backend === "ostree") return undefined;
+  operation.stage("sweeping");
+  const repository = openComposefs(sysroot.composefs);
+  for (const { manifestDigest, tags } of listComposefsImages(repository)) {
+    if (digests.includes(manifestDigest)) for (const tag of tags.filter(isReferenceTag)) deleteTag(repository, tag);
+  }
+  const { objects, bytes } = await sweepRepository(repository, {
+    objectsOfImage: objectsOfErofs,
+    dryRun: false,
+    signal,
+    onWait: () => report({ kind: "notice", level: "info", text: "waiting for the lock of the composefs repository" }),
+  });
+  return { objects, bytes };
 }
 
 function dropRefs(repository: Repository, digests: readonly Digest[]): void {

@@ -1,19 +1,29 @@
 import path from "node:path";
 import type { Digest } from "#base/digest.ts";
+import type { ObjectId } from "#formats/composefs-objects.ts";
 import type { Checksum } from "#formats/ostree-objects.ts";
 import { fileSystemOf } from "#linux/file-system.ts";
 import { addFile, contentBelow, type ContentOnDisk, DeviceMap } from "#sharing/extents-of-files.ts";
 import { DeviceRanges } from "#sharing/ranges.ts";
 import { unreferencedLayers } from "#stores/containers-storage/unreferenced-layers.ts";
 import { type ImageStore, listImagesWithLayers, listLayers, openImageStore } from "#stores/containers-storage/store.ts";
+import { listComposefsImages, objectsOfImage } from "#stores/composefs/images.ts";
+import { objectFile as composefsObjectFile } from "#stores/composefs/objects.ts";
+import {
+  openRepository as openComposefs,
+  repositoryExists as composefsExists,
+  type Repository as Composefs,
+} from "#stores/composefs/repository.ts";
 import { listOstreeImages } from "#stores/ostree/images.ts";
 import { fileObjectsOf } from "#stores/ostree/reachable.ts";
 import { objectFile, openRepository, repositoryExists, type Repository } from "#stores/ostree/repository.ts";
 import { imageStoreExists, type Sysroot } from "./sysroot.ts";
 
+export type StoreName = "image store" | "ostree" | "composefs";
+
 /** Bytes of file content on disk; metadata of the file system is not counted. */
 export interface StoreUsage {
-  readonly store: "image store" | "ostree";
+  readonly store: StoreName;
   readonly files: number;
   /** What it holds: shared and exclusive. */
   readonly bytes: number;
@@ -33,7 +43,7 @@ export interface ImageUsage {
   readonly shared: number;
   /** Of these, in no other image: what its removal would give back. */
   readonly exclusive: number;
-  /** Held a second time by the ostree repository, since it could not be shared. */
+  /** Held a second time by another store, since it could not be shared. */
   readonly copied: number;
 }
 
@@ -45,36 +55,99 @@ export interface Usage {
   readonly leftoverLayers: readonly { readonly id: string; readonly bytes: number }[];
 }
 
-/** Who uses which bytes, by where they lie on the disk. Takes no lock; what lies in memory only is written out first. */
+/** Who uses which bytes, by where they lie on the disk. Takes no lock and writes nothing. */
 export function usage(sysroot: Sysroot): Usage {
   const { kind, totalBytes, availableBytes } = fileSystemOf(sysroot.path);
   const devices = new DeviceMap();
   const layers = imageStoreExists(sysroot) ? measureLayers(sysroot, devices) : undefined;
-  const repository = repositoryExists(sysroot.ostreeRepo) ? openRepository(sysroot.ostreeRepo) : undefined;
-  const objects = repository === undefined ? undefined : contentBelow(path.join(repository.path, "objects"), devices);
-  const images = measureImages(layers, repository, devices);
-  const copied = new DeviceRanges();
-  for (const image of images) copied.addAll(image.copiedRanges);
+  const projections = projectionsOf(sysroot, devices);
+  const images = measureImages(layers, projections);
   const imageStore = union([...(layers?.byId.values() ?? [])].map((layer) => layer.ranges));
-  const ostree = objects?.ranges ?? new DeviceRanges();
-  const shared = imageStore.overlap(ostree);
-  const storeUsage = (store: StoreUsage["store"], files: number, ranges: DeviceRanges, copies: number): StoreUsage => ({
-    store,
-    files,
-    bytes: ranges.bytes,
-    shared,
-    exclusive: ranges.bytes - shared,
-    copied: copies,
-  });
+  const stores: readonly MeasuredStore[] = [
+    ...(layers === undefined ? [] : [{ name: "image store" as const, files: layers.files, ranges: imageStore }]),
+    ...projections,
+  ];
   return {
     fileSystem: { kind, bytes: totalBytes, available: availableBytes },
-    stores: [
-      ...(layers === undefined ? [] : [storeUsage("image store", layers.files, imageStore, 0)]),
-      ...(objects === undefined ? [] : [storeUsage("ostree", objects.files, ostree, copied.bytes)]),
-    ],
+    stores: stores.map((store): StoreUsage => {
+      const { name, files, ranges } = store;
+      const shared = ranges.overlap(union(stores.filter((other) => other !== store).map((other) => other.ranges)));
+      const copies = union(images.map((image) => image.copies.get(name) ?? new DeviceRanges()));
+      return {
+        store: name,
+        files,
+        bytes: ranges.bytes,
+        shared,
+        exclusive: ranges.bytes - shared,
+        copied: copies.bytes,
+      };
+    }),
     images: images.map((image) => describe(image, images)),
     leftoverLayers: layers?.leftovers ?? [],
   };
+}
+
+interface MeasuredStore {
+  readonly name: StoreName;
+  readonly files: number;
+  readonly ranges: DeviceRanges;
+}
+
+/** A store that host images are projected into. */
+interface MeasuredProjection extends MeasuredStore {
+  readonly images: ReadonlyMap<Digest, ImageInStore>;
+}
+
+interface ImageInStore {
+  /** What it is called there. */
+  readonly names: readonly string[];
+  /** Where the content of its files lies, and what else the store keeps for it as files. */
+  readonly content: () => { readonly files: DeviceRanges; readonly others: DeviceRanges };
+}
+
+function projectionsOf(sysroot: Sysroot, devices: DeviceMap): MeasuredProjection[] {
+  return [
+    ...(repositoryExists(sysroot.ostreeRepo) ? [measureOstree(openRepository(sysroot.ostreeRepo), devices)] : []),
+    ...(composefsExists(sysroot.composefs) ? [measureComposefs(openComposefs(sysroot.composefs), devices)] : []),
+  ];
+}
+
+function measureOstree(repository: Repository, devices: DeviceMap): MeasuredProjection {
+  const objects = path.join(repository.path, "objects");
+  const contentOf = (commit: Checksum) => () => {
+    const files = [...fileObjectsOf(repository, commit)].map((object) => objectFile(repository, object, "file"));
+    return { files: contentOfFiles(objects, files, devices), others: new DeviceRanges() };
+  };
+  const images = listOstreeImages(repository).map(
+    ({ manifestDigest, references, commit }) =>
+      [manifestDigest, { names: references, content: contentOf(commit) }] as const,
+  );
+  return { name: "ostree", ...contentBelow(objects, devices), images: new Map(images) };
+}
+
+function measureComposefs(repository: Composefs, devices: DeviceMap): MeasuredProjection {
+  const objects = path.join(repository.path, "objects");
+  const contentOf = (digest: Digest) => () => {
+    const { files, others } = objectsOfImage(repository, digest);
+    const measure = (ids: ReadonlySet<ObjectId>) =>
+      contentOfFiles(
+        objects,
+        [...ids].map((id) => composefsObjectFile(repository, id)),
+        devices,
+      );
+    return { files: measure(files), others: measure(others) };
+  };
+  const images = listComposefsImages(repository).map(
+    ({ manifestDigest, tags }) => [manifestDigest, { names: tags, content: contentOf(manifestDigest) }] as const,
+  );
+  return { name: "composefs", ...contentBelow(objects, devices), images: new Map(images) };
+}
+
+function contentOfFiles(folder: string, files: readonly string[], devices: DeviceMap): DeviceRanges {
+  const ranges = new DeviceRanges();
+  const device = devices.of(folder);
+  for (const file of files) addFile(file, device, ranges);
+  return ranges;
 }
 
 interface MeasuredLayers {
@@ -88,9 +161,9 @@ interface MeasuredImage {
   readonly names: readonly string[];
   readonly digest: Digest;
   readonly ranges: DeviceRanges;
-  readonly copiedRanges: DeviceRanges;
   readonly shared: number;
-  readonly copied: number;
+  /** By store: what of the image's content in the image store it has a copy of its own of. */
+  readonly copies: ReadonlyMap<StoreName, DeviceRanges>;
 }
 
 function measureLayers(sysroot: Sysroot, devices: DeviceMap): MeasuredLayers {
@@ -106,47 +179,34 @@ function measureLayers(sysroot: Sysroot, devices: DeviceMap): MeasuredLayers {
 
 function measureImages(
   layers: MeasuredLayers | undefined,
-  repository: Repository | undefined,
-  devices: DeviceMap,
+  projections: readonly MeasuredProjection[],
 ): MeasuredImage[] {
-  const projected = new Map(
-    (repository === undefined ? [] : listOstreeImages(repository)).map((image) => [image.manifestDigest, image]),
+  const stored = layers === undefined ? [] : imagesOf(layers);
+  const known = new Set(stored.map(({ image }) => image.digest));
+  const unstored = new Set(
+    projections.flatMap(({ images }) => [...images.keys()]).filter((digest) => !known.has(digest)),
   );
-  const objectsOf = (commit: Checksum) => {
-    const ranges = new DeviceRanges();
-    if (repository === undefined) return ranges;
-    const device = devices.of(path.join(repository.path, "objects"));
-    for (const object of fileObjectsOf(repository, commit))
-      addFile(objectFile(repository, object, "file"), device, ranges);
-    return ranges;
+  const measure = (digest: Digest, names: readonly string[] | undefined, own: DeviceRanges): MeasuredImage => {
+    const found = projections.flatMap((store) => {
+      const image = store.images.get(digest);
+      return image === undefined ? [] : [{ name: store.name, names: image.names, ...image.content() }];
+    });
+    const all = [own, ...found.map(({ files, others }) => union([files, others]))];
+    const ranges = union(all);
+    const alone = all.map((each, i) => each.without(union(all.filter((_, other) => other !== i))).bytes);
+    return {
+      names: names ?? found[0]?.names ?? [],
+      digest,
+      ranges,
+      shared: ranges.bytes - alone.reduce((sum, bytes) => sum + bytes, 0),
+      // Of an image that the image store does not have, nothing is a second copy.
+      copies: new Map(names === undefined ? [] : found.map((store) => [store.name, store.files.without(own)])),
+    };
   };
-  const measured: MeasuredImage[] = [];
-  for (const { image, own } of layers === undefined ? [] : imagesOf(layers)) {
-    const commit = projected.get(image.digest)?.commit;
-    projected.delete(image.digest);
-    const objects = commit === undefined ? new DeviceRanges() : objectsOf(commit);
-    const shared = own.overlap(objects);
-    measured.push({
-      names: image.names,
-      digest: image.digest,
-      ranges: union([own, objects]),
-      copiedRanges: objects.without(own),
-      shared,
-      copied: objects.bytes - shared,
-    });
-  }
-  for (const image of projected.values()) {
-    const objects = objectsOf(image.commit);
-    measured.push({
-      names: image.references,
-      digest: image.manifestDigest,
-      ranges: objects,
-      copiedRanges: new DeviceRanges(),
-      shared: 0,
-      copied: 0,
-    });
-  }
-  return measured;
+  return [
+    ...stored.map(({ image, own }) => measure(image.digest, image.names, own)),
+    ...[...unstored].map((digest) => measure(digest, undefined, new DeviceRanges())),
+  ];
 }
 
 function imagesOf({ store, byId }: MeasuredLayers) {
@@ -158,7 +218,8 @@ function imagesOf({ store, byId }: MeasuredLayers) {
 
 function describe(image: MeasuredImage, all: readonly MeasuredImage[]): ImageUsage {
   const others = union(all.filter((other) => other !== image).map((other) => other.ranges));
-  const { names, digest, ranges, shared, copied } = image;
+  const { names, digest, ranges, shared, copies } = image;
+  const copied = [...copies.values()].reduce((sum, each) => sum + each.bytes, 0);
   return { names, digest, bytes: ranges.bytes, shared, exclusive: ranges.bytes - ranges.overlap(others), copied };
 }
 

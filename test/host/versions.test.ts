@@ -67,8 +67,8 @@ test("a tag that moves: the pinned version stays whole, the next costs its own l
     const name = (tag: string) => `${registry.address}/os:${tag}`;
     const anew = await onehold<PullReport>(elsewhere, ["image", "pull", "--tls-verify=false", name("latest")]);
     assert.equal(anew.ostree?.commit, second.ostree?.commit);
-    for (const file of readdirSync(join(sysroot, "onehold/layers"))) {
-      truncateSync(join(sysroot, "onehold/layers", file), 100);
+    for (const layer of readdirSync(join(sysroot, "onehold/layers"))) {
+      truncateSync(join(sysroot, "onehold/layers", layer), 100);
     }
 
     // The pinned one lost its tag, and nothing else.

@@ -9,11 +9,12 @@ export async function run({ reference }: ImageReferenceOptions, context: VerbCon
   return 0;
 }
 
-function render({ image, digest, outcome, ostree }: RemoveResult): string {
+function render({ image, digest, outcome, ostree, composefs }: RemoveResult): string {
   if (outcome === "untagged") return `Untagged: ${image} (${digest} has other names)`;
-  const pruned =
-    ostree === undefined || ostree.objects === 0
-      ? ""
-      : `; ostree gave back ${formatCount(ostree.objects, "object")}, ${formatBytes(ostree.bytes)}`;
-  return `Removed: ${digest}${pruned}`;
+  return `Removed: ${digest}${gaveBack("ostree", ostree)}${gaveBack("composefs", composefs)}`;
+}
+
+function gaveBack(store: string, swept: RemoveResult["ostree"]): string {
+  if (swept === undefined || swept.objects === 0) return "";
+  return `; ${store} gave back ${formatCount(swept.objects, "object")}, ${formatBytes(swept.bytes)}`;
 }

@@ -1,6 +1,5 @@
 import fs from "node:fs";
 import { bytesOf } from "#base/bytes.ts";
-import type { Digest } from "#base/digest.ts";
 import { OneholdError } from "#base/errors.ts";
 import type { ObjectId } from "#formats/composefs-objects.ts";
 import { type FileNode, pathOf } from "#image/tree.ts";
@@ -14,6 +13,7 @@ import { readImage } from "#stores/composefs/oci-images.ts";
 import { writeTag } from "#stores/composefs/streams.ts";
 import { openRepository } from "#stores/composefs/repository.ts";
 import type { HostContext, Operation } from "../operation.ts";
+import { pinTagOf } from "../root-set.ts";
 import type { LayerToProject } from "./layers.ts";
 import type { ProjectionRequest } from "./request.ts";
 
@@ -62,6 +62,7 @@ export function beginComposefs(
     {
       probe: probeSharing(context.sysroot.imageStore, context.sysroot.composefs),
       allowCopy: request.allowCopy,
+      sealSources: request.allowVerity,
       readFile: (file) => readLayerFile(layers, file),
       onWait: () =>
         context.report({ kind: "notice", level: "info", text: "waiting for the lock of the composefs repository" }),
@@ -84,15 +85,9 @@ export async function publishComposefs(operation: Operation, staged: ComposefsIm
   };
 }
 
-const pinTag = "onehold/pinned/";
-
 /** The repository's roots: whoever sweeps it keeps what has a tag. */
 function tagsOf({ reference, pinned, image }: ProjectionRequest): string[] {
   return pinned ? [reference, pinTagOf(image.digest)] : [reference];
-}
-
-export function pinTagOf(digest: Digest): string {
-  return pinTag + digest;
 }
 
 function readLayerFile(layers: readonly LayerToProject[], file: FileNode): Buffer {

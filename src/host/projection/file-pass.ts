@@ -32,7 +32,11 @@ export class FilePass {
    * Returns when the last batch of a layer is under way; `done` is called when all of them have been read. `root` is
    * the folder with the layer's files.
    */
-  async give(root: string, needs: ReadonlyMap<FileNode | SymlinkNode, FileNeeds>, done: () => void | Promise<void>): Promise<void> {
+  async give(
+    root: string,
+    needs: ReadonlyMap<FileNode | SymlinkNode, FileNeeds>,
+    done: () => void | Promise<void>,
+  ): Promise<void> {
     const ofLayer: Promise<void>[] = [];
     for (const batch of batchFiles(needs)) {
       this.#options.signal.throwIfAborted();

@@ -199,8 +199,5 @@ async function stageStream(
 }
 
 function workerEntry(context: HostContext): URL {
-  return new URL(
-    `file-reader${context.workers.pathname.endsWith("/src/workers/") ? ".ts" : ".mjs"}`,
-    context.workers,
-  );
+  return new URL(`file-reader${context.workers.pathname.endsWith("/src/workers/") ? ".ts" : ".mjs"}`, context.workers);
 }

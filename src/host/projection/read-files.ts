@@ -136,12 +136,7 @@ class ComposefsReader implements ContentReader {
   }
 }
 
-function readSymlink(
-  batch: FileBatch,
-  table: readonly FileMetadata[],
-  file: FileToRead,
-  target: ByteString,
-): FileRead {
+function readSymlink(batch: FileBatch, table: readonly FileMetadata[], file: FileToRead, target: ByteString): FileRead {
   const metadata = metadataFor(table, file);
   return batch.ostree && metadata ? { ostree: storeSymlink(batch.ostree, target, metadata) } : {};
 }

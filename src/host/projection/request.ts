@@ -13,4 +13,5 @@ export interface ProjectionRequest {
   readonly name: string;
   readonly pinned: boolean;
   readonly allowCopy: boolean;
+  readonly allowVerity: boolean;
 }

@@ -33,6 +33,8 @@ export interface ImageToImport {
 export interface ImportOptions {
   readonly probe: ProbeResult;
   readonly allowCopy: boolean;
+  /** See ObjectPolicy. */
+  readonly sealSources: boolean;
   /** Reads a file of a layer. */
   readonly readFile: ReadFile;
   readonly onWait?: () => void;
@@ -92,8 +94,8 @@ export class ComposefsImport implements Disposable {
   readonly #trees: DirectoryNode[] = [];
   readonly #streams: (ObjectId | undefined)[] = [];
   #imported = 0;
-  #erofs: ErofsOfImage[] = [];
-  #failures: OneholdError[] = [];
+  readonly #erofs: ErofsOfImage[] = [];
+  readonly #failures: OneholdError[] = [];
 
   constructor(repository: Repository, lock: Disposable, image: ImageToImport, options: ImportOptions) {
     this.#repository = repository;
@@ -103,7 +105,7 @@ export class ComposefsImport implements Disposable {
     this.#staging = makeStaging(repository);
     this.target = targetOf(repository, this.#staging);
     for (const [i, diffId] of image.diffIds.entries()) this.#streams[i] = findLayerStream(repository, diffId);
-    this.policy = { method: options.probe.method, allowCopy: options.allowCopy, sealSources: false };
+    this.policy = { method: options.probe.method, allowCopy: options.allowCopy, sealSources: options.sealSources };
   }
 
   /** Whether the repository has a layer's stream, and all its objects. */
@@ -121,7 +123,8 @@ export class ComposefsImport implements Disposable {
   addLayer(index: number, tree: DirectoryNode, known?: ReadonlyMap<FileNode, FileContent>): FileNode[] {
     this.#trees[index] = tree;
     this.#contents[index] = new Map();
-    if (known === undefined) return [...filesOf(tree)].filter((node) => node.kind === "file" && node.size > 0) as FileNode[];
+    if (known === undefined)
+      return [...filesOf(tree)].filter((node) => node.kind === "file" && node.size > 0) as FileNode[];
     for (const [node, content] of known) this.#remember(node, content);
     return [];
   }
@@ -215,8 +218,17 @@ export class ComposefsImport implements Disposable {
     const ofLayer = this.#contents[layer];
     if (ofLayer === undefined) throw new Error(`layer ${layer} was not added`);
     let ofFolder = ofLayer.get(folder);
-    if (ofFolder === undefined) ofLayer.set(folder, (ofFolder = new Map()));
+    if (ofFolder === undefined) {
+      ofFolder = new Map<ByteString, FileContent>();
+      ofLayer.set(folder, ofFolder);
+    }
     ofFolder.set(name, content);
+  }
+
+  #sealing(): string {
+    return this.target.secure && this.policy.method === "hardlink" && !this.policy.sealSources
+      ? "With --allow-verity files of the image store get fs-verity and are hardlinked: they can't be changed any more. "
+      : "";
   }
 
   #refuseCopies(): void {
@@ -228,7 +240,9 @@ export class ComposefsImport implements Disposable {
     throw new OneholdError(
       "cannot-share",
       `${files} can't be shared with the composefs repository${reason === "" ? "" : `: ${reason}`}; the repository is as it was`,
-      { hint: `With --allow-copy they are copied, which takes ${formatBytes(bytes)} (${bytes} bytes) more on the disk.` },
+      {
+        hint: `${this.#sealing()}With --allow-copy they are copied, which takes ${formatBytes(bytes)} (${bytes} bytes) more on the disk.`,
+      },
     );
   }
 }

@@ -68,7 +68,8 @@ export function targetOf(repository: Repository, staging: Pick<Staging, "path">)
 export function stageObject(
   repository: Repository,
   staging: Pick<Staging, "path">,
-  content: Buffer | Iterable<Buffer>): ObjectId {
+  content: Buffer | Iterable<Buffer>,
+): ObjectId {
   const target = targetOf(repository, staging);
   const digester = new VerityDigester(repository.meta.algorithm);
   const file = path.join(staging.path, `new-${randomBytes(6).toString("hex")}`);

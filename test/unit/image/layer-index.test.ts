@@ -68,7 +68,7 @@ test("a layer's tree and its objects come back as they were", () => {
 });
 
 test("a damaged index is refused, whatever is damaged", () => {
-  const seed = [...Array.from({ length: 50 }, (_, i) => `f${i}`)].map(
+  const seed = Array.from({ length: 50 }, (_, i) => `f${i}`).map(
     (text): TarEntry => ({
       name: `d/${text}` as ByteString,
       type: "file",
