@@ -80,7 +80,8 @@ class Planner {
         planned.links++;
       } else {
         const isEscaped = this.#isEscaped(target, name, planned);
-        hasWhiteouts ||= isEscaped;
+        // A further name of a whiteout, which only the C tools take, doesn't count.
+        hasWhiteouts ||= isEscaped && !this.#leaves.has(target);
         planned.targets.push(this.#planLeaf(target, isEscaped, planned));
       }
     }

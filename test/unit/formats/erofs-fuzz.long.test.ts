@@ -1,7 +1,8 @@
 import { test } from "node:test";
 import { fuzzDumps, fuzzImages } from "./erofs-fuzz.ts";
+import { newSeed } from "./mutations.ts";
 
-const seed = Date.now() % 1_000_000;
+const seed = newSeed();
 
 for (const [what, fuzz] of Object.entries({ images: fuzzImages, "dump files": fuzzDumps })) {
   test(`100,000 changed ${what} are refused, or read as what they say`, { timeout: 1_200_000 }, (t) => {
