@@ -1,4 +1,5 @@
 /** `./dev bench`: all measurements, and whether the bounds that the project set itself are kept. */
+import { measureErofs } from "./erofs.ts";
 import { type Figure, keepsBound, renderFigure } from "./figures.ts";
 import { measureProjection } from "./projection.ts";
 import { measureStartup, startupTarget } from "./startup.ts";
@@ -13,7 +14,7 @@ const startup = measureStartup()
       most: startupTarget,
     }),
   );
-const figures = [...startup, ...(await measureProjection())];
+const figures = [...startup, ...(await measureErofs()), ...(await measureProjection())];
 for (const figure of figures) console.log(renderFigure(figure));
 const missed = figures.filter((figure) => !keepsBound(figure));
 console.log(missed.length === 0 ? "all bounds kept" : `${missed.length} bounds missed`);
