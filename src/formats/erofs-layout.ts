@@ -17,7 +17,7 @@ import {
   slotSize,
 } from "./erofs-format.ts";
 import type { ErofsCompat, Plan, PlannedInode } from "./erofs-plan.ts";
-import { entrySize, type PooledXattr } from "./erofs-xattr-pool.ts";
+import { entrySize } from "./erofs-xattr-pool.ts";
 
 /** Where the parts of an image go. The arrays have an element for each inode, in the plan's order. */
 export interface ImageLayout {
@@ -32,15 +32,13 @@ export interface ImageLayout {
   readonly firstBlocks: Uint32Array;
   /** The oldest time, which the superblock has for all inodes that have it. */
   readonly oldest: Timestamp;
-  readonly shared: readonly PooledXattr[];
   /** Where the shared xattrs begin. */
   readonly sharedStart: number;
   readonly imageSize: number;
 }
 
-export function layOut({ inodes, pool }: Plan, format: ErofsFormat, compat: ErofsCompat): ImageLayout {
+export function layOut({ inodes, pool, shared }: Plan, format: ErofsFormat, compat: ErofsCompat): ImageLayout {
   const count = inodes.length;
-  const shared = pool.shared();
   const result = {
     positions: new Float64Array(count),
     compact: new Uint8Array(count),
@@ -51,7 +49,6 @@ export function layOut({ inodes, pool }: Plan, format: ErofsFormat, compat: Erof
     tails: new Uint32Array(count),
     firstBlocks: new Uint32Array(count),
     oldest: oldestOf(inodes, compat),
-    shared,
     sharedStart: 0,
     imageSize: 0,
   };
@@ -72,7 +69,7 @@ export function layOut({ inodes, pool }: Plan, format: ErofsFormat, compat: Erof
   }
   const sharedStart = roundUp(end, slotSize);
   let sharedEnd = sharedStart;
-  for (const xattr of shared) {
+  for (const xattr of shared.table) {
     xattr.id = (format === 2 ? sharedEnd : (sharedStart % blockSize) + sharedEnd - sharedStart) / 4;
     sharedEnd += entrySize(xattr);
   }

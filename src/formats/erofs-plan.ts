@@ -11,7 +11,7 @@ import {
 import { withDots } from "./erofs-directory.ts";
 import { direntTypeOfMode, type ErofsFormat, stubNames } from "./erofs-format.ts";
 import * as overlay from "./erofs-overlay.ts";
-import { type PooledXattr, XattrPool } from "./erofs-xattr-pool.ts";
+import { type PooledXattr, type SharedXattrs, XattrPool } from "./erofs-xattr-pool.ts";
 import { noXattrs } from "./xattrs.ts";
 
 export type ErofsCompat = "rust" | "c";
@@ -35,6 +35,7 @@ export interface PlannedInode {
 export interface Plan {
   readonly inodes: readonly PlannedInode[];
   readonly pool: XattrPool;
+  readonly shared: SharedXattrs;
 }
 
 /**
@@ -45,7 +46,8 @@ export interface Plan {
 export function planImage(root: ComposefsDirectory, format: ErofsFormat, compat: ErofsCompat): Plan {
   const planner = new Planner(root, format, compat);
   const top = planner.planDirectory(root, undefined);
-  return { inodes: format === 2 ? planner.inDepth : breadthFirst(top), pool: planner.pool };
+  const { pool, inDepth } = planner;
+  return { inodes: format === 2 ? inDepth : breadthFirst(top), pool, shared: pool.close() };
 }
 
 class Planner {
@@ -180,11 +182,11 @@ class Planner {
     }
   }
 
+  /** In an array with no room for more, as there are so many. */
   #ordered(xattrs: PooledXattr[]): readonly PooledXattr[] {
     if (xattrs.length === 0) return noPooled;
-    return this.#format === 2 || xattrs.length === 1
-      ? xattrs
-      : xattrs.toSorted((a, b) => (a.name.full < b.name.full ? -1 : 1));
+    if (xattrs.length === 1 || this.#format === 2) return [...xattrs];
+    return xattrs.toSorted((a, b) => (a.name.full < b.name.full ? -1 : 1));
   }
 }
 

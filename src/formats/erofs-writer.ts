@@ -60,7 +60,7 @@ class ImageWriter {
     this.#writeHeaders();
     for (const inode of this.#plan.inodes) this.#writeInode(inode);
     let position = this.#layout.sharedStart;
-    for (const xattr of this.#layout.shared) position = this.#writeEntry(position, xattr);
+    for (const xattr of this.#plan.shared.table) position = this.#writeEntry(position, xattr);
     return this.#bytes;
   }
 
@@ -70,7 +70,7 @@ class ImageWriter {
     const isLate = this.#format === 2;
     view.setUint32(0, headerMagic, true);
     view.setUint32(4, headerVersion, true);
-    view.setUint32(8, !isLate && this.#plan.pool.hasAcl ? flagAcl : 0, true);
+    view.setUint32(8, !isLate && this.#plan.shared.hasAcl ? flagAcl : 0, true);
     view.setUint32(12, this.#format, true);
     const at = superblockOffset;
     view.setUint32(at, superblockMagic, true);

@@ -28,6 +28,11 @@ const maxShared = 255;
 /** The C tools store further ones with the inode. */
 const maxSharedC = 128;
 
+export interface SharedXattrs {
+  readonly table: readonly PooledXattr[];
+  readonly hasAcl: boolean;
+}
+
 /** All xattrs of an image: those that several inodes have are stored once. */
 export class XattrPool {
   readonly #format: ErofsFormat;
@@ -60,18 +65,19 @@ export class XattrPool {
     return xattr;
   }
 
-  /** Whether an inode has a POSIX ACL. */
-  get hasAcl(): boolean {
-    return this.#names.values().some(({ name }) => aclPrefixes.has(name.prefix) && name.suffix === "");
-  }
-
-  /** What several inodes have, in the order of the table. */
-  shared(): PooledXattr[] {
+  /**
+   * What several inodes have, in the order of the table, and whether any has a POSIX ACL. Nothing can be added any
+   * more: what finds the xattrs by value is as large as they are, and goes.
+   */
+  close(): SharedXattrs {
     const shared: PooledXattr[] = [];
-    for (const { values } of this.#names.values()) {
+    let hasAcl = false;
+    for (const { name, values } of this.#names.values()) {
+      hasAcl ||= aclPrefixes.has(name.prefix) && name.suffix === "";
       for (const xattr of values.values()) if (xattr.uses > 1) shared.push(xattr);
     }
-    return shared.toSorted(this.#format === 2 ? byPrefix : byNameDescending);
+    this.#names.clear();
+    return { table: shared.toSorted(this.#format === 2 ? byPrefix : byNameDescending), hasAcl };
   }
 
   /** How an inode stores its xattrs: references first, then those that it alone has. */
