@@ -43,7 +43,12 @@ export async function measureErofs(): Promise<Figure[]> {
     median(ours.map((measured) => measured[what])) / median(theirs.map((measured) => measured[what]));
   const memory = median(ours.map((measured) => measured.memory)) / 1e6;
   return [
-    { what: `composefs image of ${files} files: parse and write, over mkcomposefs`, value: over("write"), unit: "×", most: 3 },
+    {
+      what: `composefs image of ${files} files: parse and write, over mkcomposefs`,
+      value: over("write"),
+      unit: "×",
+      most: 3,
+    },
     { what: "read and check, over composefs-info dump", value: over("read"), unit: "×", most: 3 },
     { what: "memory of writing it, over the tree's own", value: memory, unit: "MB", most: 250 },
   ];

@@ -1,38 +1,21 @@
-import { type ByteString, bytesOf, displayBytes } from "#base/bytes.ts";
+import { type ByteString, displayBytes } from "#base/bytes.ts";
 import { OneholdError } from "#base/errors.ts";
+import { DumpInodes, type OpenDirectory } from "./composefs-dump-inodes.ts";
 import { DumpLine } from "./composefs-dump-line.ts";
 import {
+  type ComposefsCompat,
   type ComposefsDirectory,
-  type ComposefsInode,
   type ComposefsLeaf,
-  faultOfBackingPath,
   faultOfName,
   fileType,
-  type InodeMetadata,
   isWhiteout,
-  specialTypeOf,
 } from "./composefs-tree.ts";
-import { noXattrs, type Xattr } from "./xattrs.ts";
-
-/** What a dump file is read as: by the rules of composefs-rs, or also what mkcomposefs takes. */
-export type DumpDialect = "rust" | "c";
+import { noXattrs } from "./xattrs.ts";
 
 /** Bytes. The xattrs that an inode of EROFS can hold, each byte escaped as four, and the rest. */
 const maxLine = 2 << 20;
 const maxPath = 4096;
-/** As Linux bounds them: one name, one value, and all names of an inode together. */
-const maxXattrName = 255;
-const maxXattrValue = 65_535;
-const maxXattrNames = 65_535;
-/** Bytes of content within the image, and of a symlink's target. */
-const limits = { rust: { inline: 512, symlink: 1024 }, c: { inline: 5000, symlink: 4095 } } as const;
-
 const newline = 0x0a;
-const mostInteger32 = 0xffff_ffff;
-
-interface OpenDirectory extends ComposefsDirectory {
-  readonly entries: Map<ByteString, ComposefsInode>;
-}
 
 interface PendingLink {
   readonly parent: OpenDirectory;
@@ -48,16 +31,17 @@ interface PendingLink {
  * targets be as long as mkcomposefs takes them.
  */
 export class DumpParser {
-  readonly #dialect: DumpDialect;
+  readonly #compat: ComposefsCompat;
   readonly #directories = new Map<string, OpenDirectory>();
   readonly #links = new Map<ByteString, PendingLink>();
-  readonly #xattrs = new Map<ByteString, Xattr>();
+  readonly #inodes: DumpInodes;
   #pieces: Buffer[] = [];
   #pending = 0;
   #number = 1;
 
-  constructor(dialect: DumpDialect = "rust") {
-    this.#dialect = dialect;
+  constructor(compat: ComposefsCompat = "rust") {
+    this.#compat = compat;
+    this.#inodes = new DumpInodes(compat);
   }
 
   /** @throws OneholdError "corrupt" */
@@ -105,7 +89,7 @@ export class DumpParser {
       this.#parseHardlink(line, path, mode);
       return;
     }
-    const inode = this.#parseInode(line, size, mode);
+    const inode = this.#inodes.read(line, size, mode);
     if (path === "/") {
       if (inode.kind !== "directory") throw line.corrupt("has a root that is no directory");
       if (this.#directories.size > 0) throw line.corrupt("has a second root directory");
@@ -123,7 +107,7 @@ export class DumpParser {
     const target = line.optionalText("hardlink target");
     if (target === undefined) throw line.corrupt("is a hardlink without a target");
     const { parent, name } = this.#place(line, path);
-    if (this.#dialect === "c") {
+    if (this.#compat === "c") {
       parent.entries.set(name, unresolved);
       this.#links.set(path, { parent, name, target, line });
       return;
@@ -154,7 +138,7 @@ export class DumpParser {
     const directory = slash < 0 ? undefined : this.#directories.get(path.slice(0, slash));
     const inode = directory?.entries.get(path.slice(slash + 1) as ByteString);
     if (inode === undefined) {
-      const where = this.#dialect === "c" ? "is not there" : "does not come before it";
+      const where = this.#compat === "c" ? "is not there" : "does not come before it";
       throw line.corrupt(`is a hardlink of "${displayBytes(path)}", which ${where}`);
     }
     if (inode.kind === "directory") throw line.corrupt("is a hardlink of a directory");
@@ -175,124 +159,18 @@ export class DumpParser {
     if (parent.entries.has(name)) throw line.corrupt(`has the path ${displayBytes(path)} a second time`);
     return { parent, name };
   }
-
-  #parseInode(line: DumpLine, size: number, mode: number): OpenDirectory | ComposefsLeaf {
-    const links = line.integer("number of links", mostInteger32);
-    const uid = line.integer("uid", mostInteger32);
-    const gid = line.integer("gid", mostInteger32);
-    const rdev = line.integer("rdev", mostInteger32);
-    const mtime = line.timestamp(this.#dialect === "c");
-    const payload = this.#optional(line, "payload");
-    const content = this.#optional(line, "content");
-    const digest = this.#optional(line, "digest");
-    const metadata: InodeMetadata = { permissions: mode & 0o7777, uid, gid, mtime, xattrs: this.#parseXattrs(line) };
-    const type = mode & fileType.mask;
-    if (type === fileType.regular) {
-      if (rdev !== 0) throw line.corrupt("has a device number, but is no device");
-      return this.#regularFile(line, metadata, size, payload, content, digest);
-    }
-    if (content !== undefined) throw line.corrupt("has content, but is no regular file");
-    if (digest !== undefined) throw line.corrupt("has a digest, but is no regular file");
-    const special = specialTypeOf(mode);
-    if (special !== undefined) {
-      const isDevice = special === "char" || special === "block";
-      if (rdev !== 0 && !isDevice) throw line.corrupt("has a device number, but is no device");
-      const inode = { kind: "special", metadata, type: special, rdev } as const;
-      if (this.#dialect === "rust" && links > 1 && isWhiteout(inode))
-        throw line.corrupt("is a whiteout with several links");
-      return inode;
-    }
-    if (rdev !== 0) throw line.corrupt("has a device number, but is no device");
-    if (type === fileType.directory) return { kind: "directory", metadata, entries: new Map() };
-    if (type !== fileType.symlink) throw line.corrupt(`has the mode ${mode.toString(8)}, which is of no kind of file`);
-    if (payload === undefined || payload === "") throw line.corrupt("is a symlink without a target");
-    const most = limits[this.#dialect].symlink;
-    if (payload.length > most) throw line.corrupt(`is a symlink with a target of more than ${most} bytes`);
-    if (payload.includes("\0")) throw line.corrupt("is a symlink with a NUL in its target");
-    return { kind: "symlink", metadata, target: payload };
-  }
-
-  #optional(line: DumpLine, what: string): ByteString | undefined {
-    if (this.#dialect === "c" && !line.hasMore) return undefined;
-    return line.optionalText(what);
-  }
-
-  #regularFile(
-    line: DumpLine,
-    metadata: InodeMetadata,
-    size: number,
-    payload: ByteString | undefined,
-    content: ByteString | undefined,
-    digest: ByteString | undefined,
-  ): ComposefsLeaf {
-    const bytes = digest === undefined ? undefined : digestOf(digest, line);
-    if (payload === undefined && (content !== undefined || size === 0)) {
-      const most = limits[this.#dialect].inline;
-      if (bytes !== undefined) throw line.corrupt("has a digest, but no backing file");
-      const length = content?.length ?? 0;
-      if (length > most) throw line.corrupt(`has more than ${most} bytes of content`);
-      if (length !== size) throw line.corrupt(`has ${length} bytes of content, but states ${size}`);
-      return { kind: "inline", metadata, content: content === undefined ? noContent : bytesOf(content) };
-    }
-    if (content !== undefined) throw line.corrupt("has both content and a backing file");
-    const fault = payload === undefined ? undefined : faultOfBackingPath(payload);
-    if (fault !== undefined) throw line.corrupt(fault);
-    return { kind: "external", metadata, size, path: payload ?? nowhere, digest: bytes };
-  }
-
-  #parseXattrs(line: DumpLine): readonly Xattr[] {
-    if (!line.hasMore) return noXattrs;
-    const xattrs: Xattr[] = [];
-    let names = 0;
-    while (line.hasMore) {
-      const xattr = this.#parseXattr(line, line.raw("xattr"));
-      names += xattr.name.length;
-      if (names > maxXattrNames) throw line.corrupt(`has more than ${maxXattrNames} bytes of names of xattrs`);
-      xattrs.push(xattr);
-    }
-    if (xattrs.length === 1) return xattrs;
-    const distinct = new Map(xattrs.map((xattr) => [xattr.name, xattr]));
-    if (distinct.size === xattrs.length) return xattrs;
-    if (this.#dialect === "rust") throw line.corrupt("has an xattr twice");
-    return [...distinct.values()];
-  }
-
-  /** The labels of a tree repeat: one object for all inodes that have one. */
-  #parseXattr(line: DumpLine, text: ByteString): Xattr {
-    const known = this.#xattrs.get(text);
-    if (known !== undefined) return known;
-    const middle = text.indexOf("=");
-    if (middle < 0) throw line.corrupt("has an xattr without a value");
-    const name = line.unescape(text.slice(0, middle) as ByteString);
-    const value = line.unescape(text.slice(middle + 1) as ByteString);
-    if (name === "" || name.includes("\0")) throw line.corrupt("has an xattr with an empty name, or a NUL in it");
-    if (name.length > maxXattrName) throw line.corrupt(`has an xattr whose name is longer than ${maxXattrName} bytes`);
-    if (value.length > maxXattrValue) throw line.corrupt(`has an xattr of more than ${maxXattrValue} bytes`);
-    const xattr: Xattr = { name, value: bytesOf(value) };
-    if (text.length <= 256 && this.#xattrs.size < 4096) this.#xattrs.set(text, xattr);
-    return xattr;
-  }
 }
-
-const noContent = Buffer.alloc(0);
-const nowhere = "" as ByteString;
 
 /** Stands where a hardlink will be. */
 const unresolved: ComposefsLeaf = {
   kind: "inline",
   metadata: { permissions: 0, uid: 0, gid: 0, mtime: { seconds: 0, nanoseconds: 0 }, xattrs: noXattrs },
-  content: noContent,
+  content: Buffer.alloc(0),
 };
 
-function digestOf(hex: ByteString, line: DumpLine): Buffer {
-  const digest = hex.length === 64 || hex.length === 128 ? Buffer.from(hex, "hex") : noContent;
-  if (digest.length * 2 === hex.length && digest.length > 0) return digest;
-  throw line.corrupt("has a digest that is neither 64 nor 128 hex digits");
-}
-
 /** A whole dump file at once. @throws OneholdError "corrupt" */
-export function parseDump(bytes: Buffer, dialect: DumpDialect = "rust"): ComposefsDirectory {
-  const parser = new DumpParser(dialect);
+export function parseDump(bytes: Buffer, compat: ComposefsCompat = "rust"): ComposefsDirectory {
+  const parser = new DumpParser(compat);
   parser.push(bytes);
   return parser.end();
 }

@@ -1,11 +1,14 @@
 import { type ByteString, byteString } from "#base/bytes.ts";
-import { type ComposefsDirectory, type ComposefsInode, type ComposefsLeaf, modeOf } from "./composefs-tree.ts";
+import {
+  type ComposefsCompat,
+  type ComposefsDirectory,
+  type ComposefsInode,
+  type ComposefsLeaf,
+  modeOf,
+} from "./composefs-tree.ts";
 import { directorySize, withDots } from "./erofs-directory.ts";
 import { blockSize, stubNames } from "./erofs-format.ts";
 import type { Xattr } from "./xattrs.ts";
-
-/** How a dump file is written: as composefs-rs does, or as `composefs-info dump` prints an image of format 0 or 1. */
-export type DumpForm = "rust" | "c";
 
 /** Characters, about: how much of a dump file is text before it is bytes. */
 const pieceSize = 1 << 16;
@@ -15,8 +18,8 @@ const pieceSize = 1 << 16;
  * forms differ in the size of directories (none, or what the image has) and in the fields of hardlinks, which readers
  * pass over. (composefs-info prints the xattrs that several files have before the others.)
  */
-export function writeDump(root: ComposefsDirectory, form: DumpForm = "rust"): Buffer {
-  const writer = new DumpWriter(form);
+export function writeDump(root: ComposefsDirectory, compat: ComposefsCompat = "rust"): Buffer {
+  const writer = new DumpWriter(compat);
   writer.count(root);
   writer.write(root, "", true);
   return writer.end();
@@ -29,13 +32,13 @@ interface Links {
 }
 
 class DumpWriter {
-  readonly #form: DumpForm;
+  readonly #compat: ComposefsCompat;
   readonly #links = new Map<ComposefsLeaf, Links>();
   readonly #pieces: Buffer[] = [];
   #text = "";
 
-  constructor(form: DumpForm) {
-    this.#form = form;
+  constructor(compat: ComposefsCompat) {
+    this.#compat = compat;
   }
 
   count(directory: ComposefsDirectory): void {
@@ -54,7 +57,7 @@ class DumpWriter {
     const names = [...directory.entries.keys()].toSorted();
     let links = 2;
     for (const inode of directory.entries.values()) if (inode.kind === "directory") links++;
-    const size = this.#form === "c" ? storedSize(names, isRoot) : 0;
+    const size = this.#compat === "c" ? storedSize(names, isRoot) : 0;
     this.#append(lineOf(directory, isRoot ? "/" : path, size, links));
     for (const name of names) {
       const inode = directory.entries.get(name);
@@ -78,7 +81,7 @@ class DumpWriter {
       this.#append(lineOf(leaf, path, sizeOf(leaf), count));
       return;
     }
-    const isBare = this.#form === "rust";
+    const isBare = this.#compat === "rust";
     this.#append(
       isBare ? `${path} 0 @120000 - - - - 0.0 ${link.path} - -\n` : lineOf(leaf, path, sizeOf(leaf), count, link.path),
     );

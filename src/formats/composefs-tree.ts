@@ -7,6 +7,9 @@ import type { Xattr } from "./xattrs.ts";
  */
 export type ComposefsInode = ComposefsDirectory | ComposefsLeaf;
 
+/** Whose form or rules, where the tools differ: composefs-rs's or those of the C tools (mkcomposefs, composefs-info). */
+export type ComposefsCompat = "rust" | "c";
+
 export type ComposefsLeaf = InlineFile | ExternalFile | ComposefsSymlink | ComposefsSpecial;
 
 export interface InodeMetadata {

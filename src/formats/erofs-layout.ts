@@ -1,6 +1,6 @@
 import type { ByteString } from "#base/bytes.ts";
 import { OneholdError } from "#base/errors.ts";
-import type { Timestamp } from "./composefs-tree.ts";
+import type { ComposefsCompat, Timestamp } from "./composefs-tree.ts";
 import { directorySize, maxTail } from "./erofs-directory.ts";
 import {
   blockSize,
@@ -16,7 +16,7 @@ import {
   roundUp,
   slotSize,
 } from "./erofs-format.ts";
-import type { ErofsCompat, Plan, PlannedInode } from "./erofs-plan.ts";
+import type { Plan, PlannedInode } from "./erofs-plan.ts";
 import { entrySize } from "./erofs-xattr-pool.ts";
 
 /** Where the parts of an image go. The arrays have an element for each inode, in the plan's order. */
@@ -37,7 +37,7 @@ export interface ImageLayout {
   readonly imageSize: number;
 }
 
-export function layOut({ inodes, pool, shared }: Plan, format: ErofsFormat, compat: ErofsCompat): ImageLayout {
+export function layOut({ inodes, pool, shared }: Plan, format: ErofsFormat, compat: ComposefsCompat): ImageLayout {
   const count = inodes.length;
   const result = {
     positions: new Float64Array(count),
@@ -173,7 +173,7 @@ function fitsCompact({ source, links }: PlannedInode, size: number, oldest: Time
 }
 
 /** To composefs-rs, times before 1970 are later than all others. */
-function oldestOf(inodes: readonly PlannedInode[], compat: ErofsCompat): Timestamp {
+function oldestOf(inodes: readonly PlannedInode[], compat: ComposefsCompat): Timestamp {
   const [first] = inodes;
   if (first === undefined) throw new Error("an image has a root");
   const rank = ({ seconds }: Timestamp) => (compat === "rust" && seconds < 0 ? seconds + 2 ** 64 : seconds);

@@ -1,5 +1,5 @@
 import { type ByteString, byteString, byteStringOfText } from "#base/bytes.ts";
-import type { ExternalFile } from "./composefs-tree.ts";
+import type { ComposefsCompat, ExternalFile } from "./composefs-tree.ts";
 import type { ErofsFormat } from "./erofs-format.ts";
 import { noXattrs, type Xattr } from "./xattrs.ts";
 
@@ -83,7 +83,7 @@ export function parseMetacopy(bytes: Buffer, start: number, end: number): number
 }
 
 /** The value of the redirect xattr, empty for none. composefs-rs goes by the digest alone. */
-export function redirectValue({ path, digest }: ExternalFile, compat: "rust" | "c"): ByteString {
+export function redirectValue({ path, digest }: ExternalFile, compat: ComposefsCompat): ByteString {
   if (digest === undefined || compat === "c") return (path === "" ? "" : `/${path}`) as ByteString;
   const hex = digest.toString("hex");
   return `/${hex.slice(0, 2)}/${hex.slice(2)}` as ByteString;

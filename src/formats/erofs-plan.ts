@@ -1,6 +1,7 @@
 import { type ByteString, byteString } from "#base/bytes.ts";
 import { OneholdError } from "#base/errors.ts";
 import {
+  type ComposefsCompat,
   type ComposefsDirectory,
   type ComposefsInode,
   type ComposefsLeaf,
@@ -13,8 +14,6 @@ import { direntTypeOfMode, type ErofsFormat, stubNames } from "./erofs-format.ts
 import * as overlay from "./erofs-overlay.ts";
 import { type PooledXattr, type SharedXattrs, XattrPool } from "./erofs-xattr-pool.ts";
 import { noXattrs } from "./xattrs.ts";
-
-export type ErofsCompat = "rust" | "c";
 
 /** An inode of the image to be, as the overlay shall see it. */
 export interface PlannedInode {
@@ -43,7 +42,7 @@ export interface Plan {
  * as the format has them, and all in the order of the format.
  * @throws OneholdError "unsupported" for what the format can't hold
  */
-export function planImage(root: ComposefsDirectory, format: ErofsFormat, compat: ErofsCompat): Plan {
+export function planImage(root: ComposefsDirectory, format: ErofsFormat, compat: ComposefsCompat): Plan {
   const planner = new Planner(root, format, compat);
   const top = planner.planDirectory(root, undefined);
   const { pool, inDepth } = planner;
@@ -56,11 +55,11 @@ class Planner {
   readonly inDepth: PlannedInode[] = [];
   readonly #root: ComposefsDirectory;
   readonly #format: ErofsFormat;
-  readonly #compat: ErofsCompat;
+  readonly #compat: ComposefsCompat;
   readonly #leaves = new Map<ComposefsLeaf, PlannedInode>();
   readonly #stubs = new Set<ComposefsLeaf>();
 
-  constructor(root: ComposefsDirectory, format: ErofsFormat, compat: ErofsCompat) {
+  constructor(root: ComposefsDirectory, format: ErofsFormat, compat: ComposefsCompat) {
     this.#root = root;
     this.#format = format;
     this.#compat = compat;

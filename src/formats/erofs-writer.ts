@@ -1,4 +1,4 @@
-import type { ComposefsDirectory } from "./composefs-tree.ts";
+import type { ComposefsCompat, ComposefsDirectory } from "./composefs-tree.ts";
 import { endOfBlock } from "./erofs-directory.ts";
 import {
   blockBits,
@@ -19,7 +19,7 @@ import {
   xattrHeaderSize,
 } from "./erofs-format.ts";
 import { contentOf, type ImageLayout, layOut, unionOf } from "./erofs-layout.ts";
-import { type ErofsCompat, type Plan, planImage, type PlannedInode } from "./erofs-plan.ts";
+import { type Plan, planImage, type PlannedInode } from "./erofs-plan.ts";
 import { entrySize, type PooledXattr } from "./erofs-xattr-pool.ts";
 
 export interface ErofsOptions {
@@ -28,7 +28,7 @@ export interface ErofsOptions {
    * "rust", the default: as composefs-rs writes the images of a repository; bootc knows an image by its digest.
    * "c": as `mkcomposefs --from-file`, of versions 0 and 1.
    */
-  readonly compat?: ErofsCompat;
+  readonly compat?: ComposefsCompat;
 }
 
 /**

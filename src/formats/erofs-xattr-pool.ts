@@ -1,5 +1,6 @@
 import type { ByteString } from "#base/bytes.ts";
 import { OneholdError } from "#base/errors.ts";
+import type { ComposefsCompat } from "./composefs-tree.ts";
 import { type ErofsFormat, roundUp, xattrHeaderSize } from "./erofs-format.ts";
 import { aclPrefixes, type StoredXattrName, storedXattrName } from "./erofs-xattr-names.ts";
 
@@ -37,10 +38,10 @@ export interface SharedXattrs {
 export class XattrPool {
   readonly #format: ErofsFormat;
   readonly #maxShared: number;
-  readonly #compat: "rust" | "c";
+  readonly #compat: ComposefsCompat;
   readonly #names = new Map<ByteString, PooledName>();
 
-  constructor(format: ErofsFormat, compat: "rust" | "c") {
+  constructor(format: ErofsFormat, compat: ComposefsCompat) {
     this.#format = format;
     this.#compat = compat;
     this.#maxShared = compat === "c" ? maxSharedC : maxShared;

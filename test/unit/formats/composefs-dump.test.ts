@@ -1,27 +1,27 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import { byteString, byteStringOfText } from "#base/bytes.ts";
-import { type DumpDialect, DumpParser, parseDump } from "#formats/composefs-dump-parser.ts";
+import { DumpParser, parseDump } from "#formats/composefs-dump-parser.ts";
 import { writeDump } from "#formats/composefs-dump-writer.ts";
-import type { ComposefsDirectory, ComposefsInode } from "#formats/composefs-tree.ts";
+import type { ComposefsCompat, ComposefsDirectory, ComposefsInode } from "#formats/composefs-tree.ts";
 import { randomTree } from "#fixtures/composefs-trees.ts";
 
 const root = "/ 0 40755 2 0 0 0 0.0 - - -\n";
 const digest = "5a".repeat(32);
 const backing = `5a/${"5a".repeat(31)}`;
 
-function parse(lines: string, dialect?: DumpDialect): ComposefsDirectory {
+function parse(lines: string, dialect?: ComposefsCompat): ComposefsDirectory {
   return parseDump(Buffer.from(root + lines, "latin1"), dialect);
 }
 
-function only(lines: string, dialect?: DumpDialect): ComposefsInode {
+function only(lines: string, dialect?: ComposefsCompat): ComposefsInode {
   const [inode] = parse(lines, dialect).entries.values();
   assert.ok(inode !== undefined);
   return inode;
 }
 
 /** What the writer makes of a tree, but for the line of the root. */
-function written(lines: string, dialect?: DumpDialect): string {
+function written(lines: string, dialect?: ComposefsCompat): string {
   return writeDump(parse(lines, dialect)).toString("latin1").slice(root.length);
 }
 
