@@ -3,11 +3,11 @@ import { byteStringOfText, displayBytes, joinBytes } from "#base/bytes.ts";
 import { type Digest, isDigest } from "#base/digest.ts";
 import { messageOf, OneholdError } from "#base/errors.ts";
 import type { ObjectId } from "#formats/composefs-objects.ts";
+import { maxImage, objectsOfImage } from "./image-objects.ts";
 import { leadsSomewhere, type Link, listLinks, listRefs, objectOfTarget } from "./links.ts";
 import { lockRepository, type RepositoryLockOptions } from "./lock.ts";
 import { hasObject, listObjects, problemOfObject, readObject } from "./objects.ts";
 import { readImage } from "./oci-images.ts";
-import { maxImage, type ObjectsOfImage } from "./reachable.ts";
 import type { Repository } from "./repository.ts";
 import { digestOfStream } from "./stream-content.ts";
 import { manifestOfStreamName, readStream } from "./streams.ts";
@@ -20,7 +20,6 @@ export interface RepositoryProblem {
 }
 
 export interface CheckOptions extends RepositoryLockOptions {
-  readonly objectsOfImage: ObjectsOfImage;
   /** Called with the size of each object that has been read. */
   readonly onBytes?: (bytes: number) => void;
 }
@@ -37,7 +36,7 @@ export interface RepositoryCheck {
  * Whether everything in a repository is what its name says and has what it refers to: objects by their digests, layers
  * by their diff IDs, documents by theirs. All of it is read.
  */
-export async function checkRepository(repository: Repository, options: CheckOptions): Promise<RepositoryCheck> {
+export async function checkRepository(repository: Repository, options: CheckOptions = {}): Promise<RepositoryCheck> {
   using _ = await lockRepository(repository, "shared", options);
   const check = new Check(repository, options);
   const { objects, bytes } = await check.objects();
@@ -98,7 +97,7 @@ class Check {
       if (name !== id) throw new OneholdError("corrupt", `leads to another image: ${id}`);
       const image = readObject(this.#repository, id, maxImage);
       if (image === undefined) throw new OneholdError("corrupt", "leads to an object that is missing");
-      this.#demandObjects(this.#options.objectsOfImage(image));
+      this.#demandObjects(objectsOfImage(image, this.#repository.meta.algorithm));
     });
   }
 

@@ -1,15 +1,10 @@
 import { type ByteString, byteStringOfText, joinBytes } from "#base/bytes.ts";
 import type { ObjectId } from "#formats/composefs-objects.ts";
+import { maxImage, objectsOfImage } from "./image-objects.ts";
 import { isUnfinished, linkedObject, type Link, listLinks, listRefs, nameOfRef, objectOfTarget } from "./links.ts";
 import { hasObject, readObject } from "./objects.ts";
 import type { Repository } from "./repository.ts";
 import { manifestPrefix, readStream } from "./streams.ts";
-
-/** The objects that an EROFS image takes its files' contents from. @throws "corrupt" for what is no image */
-export type ObjectsOfImage = (image: Buffer) => Iterable<ObjectId>;
-
-/** Bytes; composefs-rs takes no larger image. */
-export const maxImage = 1 << 30;
 
 export interface Reachable {
   readonly objects: ReadonlySet<ObjectId>;
@@ -21,10 +16,10 @@ export interface Reachable {
  * Everything that must stay, from the refs on. Targets that are missing are passed over, but a stream or image that
  * can't be read is an error: nobody knows what it still needs.
  */
-export function findReachable(repository: Repository, objectsOfImage: ObjectsOfImage): Reachable {
+export function findReachable(repository: Repository): Reachable {
   const marker = new Marker(repository);
   const images = listRefs(repository, "images").filter((ref) => !isUnfinished(ref));
-  for (const ref of images) marker.markImage(nameOfRef(ref), objectsOfImage);
+  for (const ref of images) marker.markImage(nameOfRef(ref));
   const refs = listRefs(repository, "streams").filter((ref) => !isUnfinished(ref));
   const referrers = refs.filter((ref) => subjectOf(ref) !== undefined);
   for (const ref of refs) if (subjectOf(ref) === undefined) marker.markStream(nameOfRef(ref));
@@ -52,13 +47,14 @@ class Marker {
     this.#streams = new Set(targets.filter((id) => id !== undefined));
   }
 
-  markImage(name: string, objectsOfImage: ObjectsOfImage): void {
+  markImage(name: string): void {
     const id = linkedObject(this.#repository, "images", name);
     if (id === undefined || this.#visited.has(id)) return;
     this.#visited.add(id);
     this.objects.add(id);
     const image = readObject(this.#repository, id, maxImage);
-    if (image !== undefined) for (const object of objectsOfImage(image)) this.objects.add(object);
+    if (image === undefined) return;
+    for (const object of objectsOfImage(image, this.#repository.meta.algorithm)) this.objects.add(object);
   }
 
   markStream(name: string): void {

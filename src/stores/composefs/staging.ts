@@ -81,14 +81,6 @@ export function stageObject(
   return id;
 }
 
-/** An object, staged or in the repository. */
-export function findObject(repository: Repository, staging: Staging, id: ObjectId): string | undefined {
-  const name = objectPathOf(id);
-  return [path.join(staging.path, name), path.join(repository.path, "objects", name)].find((file) =>
-    fs.existsSync(file),
-  );
-}
-
 /**
  * Moves every staged object to its place. On return names and data are on disk: the caller may write links to them.
  * One sync of the file system does for all what an fsync for each would.

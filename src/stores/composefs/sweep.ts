@@ -6,12 +6,11 @@ import { syncfs } from "#linux/sync.ts";
 import { isUnfinished, leadsSomewhere, listLinks, listRefs, objectOfTarget, removeLink } from "./links.ts";
 import { lockRepository, type RepositoryLockOptions } from "./lock.ts";
 import { hasObject, listObjects } from "./objects.ts";
-import { findReachable, type ObjectsOfImage } from "./reachable.ts";
+import { findReachable } from "./reachable.ts";
 import { refuseReadOnlyRepository, type Repository } from "./repository.ts";
 import { clearStaging } from "./staging.ts";
 
 export interface SweepOptions extends RepositoryLockOptions {
-  readonly objectsOfImage: ObjectsOfImage;
   /** Only says what would go. */
   readonly dryRun: boolean;
 }
@@ -30,11 +29,11 @@ export interface Swept {
  * @throws "corrupt" where a stream or image that must stay can't be read: then nothing is deleted
  */
 export async function sweepRepository(repository: Repository, options: SweepOptions): Promise<Swept> {
-  const { dryRun, objectsOfImage, signal } = options;
+  const { dryRun, signal } = options;
   if (!dryRun) refuseReadOnlyRepository(repository);
   using _ = await lockRepository(repository, dryRun ? "shared" : "exclusive", options);
   if (!dryRun) clearStaging(repository);
-  const { objects: live, danglingReferrers } = findReachable(repository, objectsOfImage);
+  const { objects: live, danglingReferrers } = findReachable(repository);
   const links = [...new Set([...danglingReferrers, ...deadLinks(repository, live)])];
   if (!dryRun && links.length > 0) {
     for (const link of links) removeLink(repository, link);

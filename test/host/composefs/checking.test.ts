@@ -13,7 +13,7 @@ import { objectFile } from "#stores/composefs/objects.ts";
 import { createRepository, defaultSettings, type Repository } from "#stores/composefs/repository.ts";
 import { makeStaging, publishStaged, stageObject } from "#stores/composefs/staging.ts";
 import { readStream } from "#stores/composefs/streams.ts";
-import { addImage, flipBit, inStreams, objectsOfImage, tarOfFiles } from "./images.ts";
+import { addImage, flipBit, inStreams, tarOfFiles } from "./images.ts";
 import { sha256 } from "./layers.ts";
 
 type Added = Awaited<ReturnType<typeof addImage>>;
@@ -137,7 +137,7 @@ for (const [what, [damage, expected]] of Object.entries(damages)) {
       layers: [tarOfFiles("a"), tarOfFiles("b")],
       erofs: [{ format: 1, boot: false }],
     });
-    const check = async () => (await checkRepository(repository, { objectsOfImage })).problems;
+    const check = async () => (await checkRepository(repository)).problems;
     assert.deepEqual(await check(), []);
     await damage(repository, image);
     const found = (await check()).map(({ subject, why }) => `${subject}: ${why}`).join("\n");
@@ -149,7 +149,7 @@ test("objects without fs-verity are damage where it is demanded", async () => {
   await using folder = await makeTemporaryFolder("composefs-check");
   const repository = createRepository(join(folder.path, "composefs"), { ...defaultSettings, verity: "no" });
   await addImage(repository, { tag: "os:1", layers: [tarOfFiles("a")] });
-  const { objects, problems } = await checkRepository({ ...repository, secure: true }, { objectsOfImage });
+  const { objects, problems } = await checkRepository({ ...repository, secure: true });
   assert.ok(objects > 0);
   assert.deepEqual(
     new Set(problems.map(({ why }) => why)),

@@ -1,7 +1,10 @@
 import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import type { ObjectId } from "#formats/composefs-objects.ts";
-import { isObjectId } from "#formats/composefs-objects.ts";
+import { type ByteString, byteStringOfText } from "#base/bytes.ts";
+import type { ImageFormat } from "#formats/composefs-meta.ts";
+import { type ObjectId, objectPathOf } from "#formats/composefs-objects.ts";
+import type { ComposefsInode } from "#formats/composefs-tree.ts";
+import { writeErofs } from "#formats/erofs-writer.ts";
 import { publishImage, type ErofsOfImage } from "#stores/composefs/oci-images.ts";
 import type { Repository } from "#stores/composefs/repository.ts";
 import { makeStaging, stageObject } from "#stores/composefs/staging.ts";
@@ -13,15 +16,23 @@ export function tarOfFiles(...names: string[]): Buffer {
   return Buffer.concat([...writeTar(names.map((name) => file(name, `${name}\n`.repeat(1024 / (name.length + 1)))))]);
 }
 
-/** Stands in for an EROFS image: a list of objects. What is none makes the reader fail, as a damaged image does. */
-export function imageOf(...objects: ObjectId[]): Buffer {
-  return Buffer.from(`image\n${objects.join("\n")}`);
-}
-
-export function objectsOfImage(image: Buffer): ObjectId[] {
-  const [first, ...lines] = image.toString().split("\n");
-  if (first !== "image") throw new Error("not an image of this test");
-  return lines.filter((line) => isObjectId(line, "sha256") || isObjectId(line, "sha512"));
+/** An EROFS image with a file for each object, and one that tells it from others. */
+export function imageOf(format: ImageFormat, name: string, ...objects: ObjectId[]): Buffer {
+  const metadata = { permissions: 0o755, uid: 0, gid: 0, mtime: { seconds: 0, nanoseconds: 0 }, xattrs: [] };
+  const entries = new Map<ByteString, ComposefsInode>([
+    [byteStringOfText("name"), { kind: "inline", metadata, content: Buffer.from(name) }],
+  ]);
+  for (const id of objects) {
+    const path = byteStringOfText(objectPathOf(id));
+    entries.set(byteStringOfText(id.slice(0, 16)), {
+      kind: "external",
+      metadata,
+      size: 100,
+      path,
+      digest: Buffer.from(id, "hex"),
+    });
+  }
+  return writeErofs({ kind: "directory", metadata, entries }, { format });
 }
 
 export interface TestImage {
@@ -68,7 +79,7 @@ export async function addImage(repository: Repository, image: TestImage) {
   const layers = [];
   for (const layer of image.layers) layers.push(await stageLayer(repository, staging, layer));
   const erofs = (image.erofs ?? []).map((each) => {
-    const content = Buffer.concat([imageOf(), Buffer.from(`\n${image.tag} ${each.format} ${each.boot}`)]);
+    const content = imageOf(each.format, `${image.tag} ${each.format} ${each.boot}`);
     return { ...each, id: stageObject(repository, staging, content) };
   });
   const documents = documentsOf(image);

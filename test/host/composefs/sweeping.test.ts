@@ -15,20 +15,20 @@ import { createRepository, defaultSettings, type Repository } from "#stores/comp
 import { makeStaging, publishStaged, stageObject } from "#stores/composefs/staging.ts";
 import { deleteTag } from "#stores/composefs/streams.ts";
 import { sweepRepository } from "#stores/composefs/sweep.ts";
-import { addImage, flipBit, imageOf, inStreams, objectsOfImage, tarOfFiles } from "./images.ts";
+import { addImage, flipBit, imageOf, inStreams, tarOfFiles } from "./images.ts";
 
 async function withRepository(run: (repository: Repository) => Promise<void>): Promise<void> {
   await using folder = await makeTemporaryFolder("composefs-sweep");
   await run(createRepository(join(folder.path, "composefs"), { ...defaultSettings, verity: "no" }));
 }
 
-const sweep = (repository: Repository, dryRun = false) => sweepRepository(repository, { objectsOfImage, dryRun });
+const sweep = (repository: Repository, dryRun = false) => sweepRepository(repository, { dryRun });
 const objectsIn = (repository: Repository) => [...listObjects(repository)].map(({ id }) => id ?? "").toSorted();
 const everything = (repository: Repository) => runProgram("find", [repository.path, "-printf", "%P %l %s\n"]);
 
 /** Nothing that is left is broken, and a second sweep finds nothing. */
 async function assertClean(repository: Repository): Promise<void> {
-  assert.deepEqual((await checkRepository(repository, { objectsOfImage })).problems, []);
+  assert.deepEqual((await checkRepository(repository)).problems, []);
   assert.deepEqual(await sweep(repository), { objects: 0, bytes: 0, links: 0 });
 }
 
@@ -79,7 +79,7 @@ test("an image ref keeps the image and its files' contents", () =>
     const [content, image] = (() => {
       using staging = makeStaging(repository);
       const file = stageObject(repository, staging, Buffer.alloc(100, "f"));
-      const erofs = stageObject(repository, staging, imageOf(file));
+      const erofs = stageObject(repository, staging, imageOf(1, "host", file));
       stageObject(repository, staging, Buffer.alloc(100, "g"));
       publishStaged(repository, staging);
       return [file, erofs];
