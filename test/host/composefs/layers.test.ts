@@ -18,7 +18,7 @@ import { createRepository, defaultSettings, type Repository } from "#stores/comp
 import { makeStaging, publishStaged } from "#stores/composefs/staging.ts";
 import { contentOfStream, digestOfStream } from "#stores/composefs/stream-content.ts";
 import { readStream } from "#stores/composefs/streams.ts";
-import { piecesOfTar, sha256, stageLayer } from "./layers.ts";
+import { piecesOfTar, sha256, stageLayer, type TarPiece } from "./layers.ts";
 
 async function withRepository(run: (repository: Repository, folder: string) => Promise<void>): Promise<void> {
   await using folder = await makeTemporaryFolder("composefs-layers");
@@ -155,6 +155,36 @@ test("the stream made from tar-split is that made from the tar", () =>
       assert.deepEqual(contents, []);
       assert.equal(objectIdOf(verityDigest("sha512", stream)), (await stageLayer(repository, staging, tar)).stream);
     }
+  }));
+
+test("zstd unpacks what a stream holds compressed", () =>
+  withRepository(async (repository, folder) => {
+    using staging = makeStaging(repository);
+    const tar = Buffer.concat([...writeTar(strange)]);
+    const { stream } = await stageLayer(repository, staging, tar);
+    publishStaged(repository, staging);
+    const { body } = readStream(repository, stream);
+    writeFileSync(join(folder, "body.zst"), body);
+    await runProgram("zstd", ["--quiet", "--decompress", join(folder, "body.zst")]);
+    const plain = readFileSync(join(folder, "body"));
+    // A chunk: how many bytes there are, below zero, and these; or which object.
+    const inline: Buffer[] = [];
+    for (let position = 0; position < plain.length; ) {
+      const number = Number(plain.readBigInt64LE(position));
+      position += 8;
+      if (number >= 0) continue;
+      inline.push(plain.subarray(position, position - number));
+      position -= number;
+    }
+    const isInline = ({ kind, bytes }: TarPiece) => kind === "tar" || bytes.length <= 64;
+    assert.deepEqual(
+      Buffer.concat(inline),
+      Buffer.concat(
+        piecesOfTar(tar)
+          .filter(isInline)
+          .map(({ bytes }) => bytes),
+      ),
+    );
   }));
 
 test("a sparse file is refused: tar-split does not know how its tar had it", async () => {
