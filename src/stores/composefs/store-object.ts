@@ -4,7 +4,7 @@ import type { VerityAlgorithm } from "#base/verity-algorithm.ts";
 import { type ObjectId, objectIdOf, objectPathOf } from "#formats/composefs-objects.ts";
 import { openFile } from "#linux/descriptor.ts";
 import { measureVerity } from "#linux/verity.ts";
-import { type SharedSource, type SharingPolicy, shareContent, type ShareOutcome } from "#sharing/share.ts";
+import { createdMode, type SharedSource, type SharingPolicy, shareContent, type ShareOutcome } from "#sharing/share.ts";
 import { seal } from "./seal.ts";
 
 /** Where a repository's objects are, and where new ones wait; sent to workers, so plain values only. */
@@ -48,8 +48,10 @@ export function storeObject(
   return storeObject(target, source, id, { ...policy, method: "none" });
 }
 
+const objectMode = 0o644;
+
 function setMode(fd: number): void {
-  fs.fchmodSync(fd, 0o644);
+  if (createdMode("any") !== objectMode) fs.fchmodSync(fd, objectMode);
 }
 
 /**
