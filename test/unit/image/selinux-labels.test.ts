@@ -106,7 +106,7 @@ test("metadata that was shared is shared afterwards, other xattrs stay", () => {
   const shared = { ...metadata(0o100644, "old_t"), xattrs: [...metadata(0, "old_t").xattrs, capability] };
   const { root } = treeOf({ a: { ...fileNode("a"), metadata: shared }, b: { ...fileNode("b"), metadata: shared } });
   const labelled = withComposefsLabels(root, composefs);
-  const [a, b] = [nodeAt(labelled, "a").metadata, mtime, nodeAt(labelled, "b").metadata];
+  const [a, b] = [nodeAt(labelled, "a").metadata, nodeAt(labelled, "b").metadata];
   assert.equal(a, b);
   assert.deepEqual(
     a.xattrs.map(({ name, value }) => `${name}=${value.toString()}`),
