@@ -26,7 +26,7 @@ export function parsePattern(source: ByteString): Pattern {
 }
 
 /** Whether a program of libselinux sees no pattern in it, but a path (backslashes before punctuation aside). */
-export function isLiteral(source: ByteString): boolean {
+export function isLiteral(source: string): boolean {
   return /^(?:[^.^$?*+|[({\\]|\\[^0-9A-Za-z])*$/s.test(source);
 }
 

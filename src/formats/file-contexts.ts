@@ -73,9 +73,11 @@ const literalRank = 2 ** 32;
  *
  * Taken over with their quirks: `^` and `$` are put around an expression without a group, so that alternatives at its
  * top match parts of paths; `$` also matches before a newline at the end; a rule whose first name has no pattern is
- * for paths below that name only. Of rules for the same path without a pattern 3.11 takes the first one, not the last.
- * 3.4 never finds a rule with a backslash in such a first name, and takes `\w` for no pattern; here it is as in 3.11. Where libselinux gives no labels
- * at all since an expression is malformed, the policy is refused.
+ * for paths below that name only.
+ *
+ * Of rules without a pattern for the same path 3.11 takes the first one, not the last. 3.4 finds no rule with a
+ * backslash in such a first name, and takes `\w` for no pattern; here it is as in 3.11. Where an expression is
+ * malformed, libselinux gives no labels to the paths that come to it; the policy is refused here.
  * @throws OneholdError "corrupt" where libselinux would refuse the files; "unsupported" beyond our bounds
  */
 export function libselinuxContexts(files: ContextFiles): FileContexts {
@@ -95,7 +97,8 @@ function asLibselinux(rule: ContextRule, position: number): IndexedRule[] {
     const rank = literalRank + position;
     return [literal(rule, rank, path), literal(rule, rank, `${path}\n` as ByteString)];
   }
-  const below = unescaped(firstName.exec(rule.pattern)?.[0] ?? "");
+  const first = firstName.exec(rule.pattern)?.[0] ?? "";
+  const below = isLiteral(first) ? unescaped(first) : "";
   return [indexed(rule, position, () => unanchored(parsePattern(rule.pattern)), below)];
 }
 
@@ -144,18 +147,23 @@ function indexed(rule: ContextRule, rank: number, pattern: () => Pattern, below:
   return { rule, rank, prefix, piece: piece.slice(0, maxPiece), pattern };
 }
 
-const plainDirectories = /^\/(?:[\w-]+\/)*/;
+const plainDirectories = /^(?:\/[\w-]+)*\/(?![*+?{])/;
 /** Bytes. A longer one is not found sooner. */
 const maxPiece = 32;
 
 /** The bytes that stand together in every text of a pattern. The first ones are those that it begins with. */
 function literalRuns(pattern: Pattern): string[] {
-  const runs = [""];
-  for (const part of pattern.kind === "sequence" ? pattern.parts : []) {
-    if (part.kind === "byte") runs.push(runs.pop() + String.fromCharCode(part.value));
-    else runs.push("");
+  const parts = pattern.kind === "sequence" ? pattern.parts : [];
+  const runs: string[] = [];
+  let run = "";
+  for (const part of parts) {
+    if (part.kind === "byte") run += String.fromCharCode(part.value);
+    else {
+      runs.push(run);
+      run = "";
+    }
   }
-  return runs;
+  return [...runs, run];
 }
 
 function substitute(substitutions: readonly Substitution[], path: ByteString): ByteString {

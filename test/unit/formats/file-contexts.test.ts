@@ -114,6 +114,11 @@ describe("malformed files are refused", () => {
   }
 });
 
+test("a rule that can't be understood may be meant for a path without what it may lack", () => {
+  const contexts = composefsContexts(filesOf({ file_contexts: "/.*\tany_t\n/x/?(?=a)b\tx_t\n" }));
+  assert.throws(() => contexts.labelOf("/x" as ByteString, "-"), { code: "unsupported" });
+});
+
 test("an expression that can't be understood ends in an error where it may be meant, and only there", () => {
   for (const pattern of [
     "/x/(?=a)b",
