@@ -65,12 +65,11 @@ export class RuleIndex {
     type: FileType,
   ): IndexedRule | undefined {
     for (const candidate of candidates) {
-      this.#workspace.steps++;
+      if (this.#workspace.steps++ > this.#allowed) throw tooSlow(candidate.rule);
       if (best !== undefined && candidate.rank < best.rank) return undefined;
       if (!isFor(candidate.rule, type) || !path.startsWith(candidate.prefix)) continue;
       this.#workspace.steps += path.length >> 3;
       if (!path.includes(candidate.piece)) continue;
-      if (this.#workspace.steps > this.#allowed) throw tooSlow(candidate.rule);
       candidate.automaton ??= this.#automatonOf(candidate);
       if (candidate.automaton.matches(path, this.#workspace)) return candidate;
     }

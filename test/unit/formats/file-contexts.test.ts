@@ -187,6 +187,17 @@ describe("hostile policies end in an error or a label, soon", () => {
     assert.ok(performance.now() - start < 10_000, `${performance.now() - start} ms`);
   });
 
+  test("many rules beside every path", () => {
+    const rules = Array.from({ length: 90_000 }, (_, i) => `/b.${i}\ta_t\n`).join("");
+    const contexts = libselinuxContexts(filesOf({ file_contexts: rules }));
+    const start = performance.now();
+    const ask = () => {
+      for (let i = 0; i < 100_000; i++) contexts.labelOf(`/a${i}` as ByteString, "-");
+    };
+    assert.throws(ask, { code: "unsupported", message: /too long/ });
+    assert.ok(performance.now() - start < 10_000, `${performance.now() - start} ms`);
+  });
+
   test("as many sets as a file can hold", () => {
     const rule = `/${"\\d[^a]".repeat(500)}\ta_t\n`;
     const rules = rule.repeat(Math.floor((4 << 20) / rule.length));
