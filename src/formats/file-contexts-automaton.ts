@@ -4,7 +4,7 @@ import type { Pattern } from "./file-contexts-pattern.ts";
 
 /** Real rules have less than 100 states; `(x{999}){999}` would have a million. */
 const maxStates = 4000;
-/** Numbers in all sets of states that are remembered: some 50 MB. Debian's policy has a hundredth of it. */
+/** Numbers in all sets of states that are remembered: some 50 MB. */
 const maxRemembered = 4_000_000;
 
 /** What the automata of a policy share: what they cost, and what they remember of earlier texts. */
