@@ -13,24 +13,26 @@ import type { DirectoryNode, TreeNode } from "./tree.ts";
  */
 export function withComposefsLabels(root: DirectoryNode, policy: SelinuxPolicy | undefined): DirectoryNode {
   const contexts = policy?.contexts ?? unlabelled;
-  return new Labeller(contexts, (path, type) => contexts.labelOf(path, type) ?? none).relabel(root);
+  return new Labeller().relabel(root, contexts, (path, type) => contexts.labelOf(path, type) ?? none);
 }
 
-/** Gives a tree its labels. What several trees share, the trees that the same function makes of them share too. */
-export type Relabel = (root: DirectoryNode) => DirectoryNode;
-
 /**
- * Labels as libostree does where it commits with that policy, with a NUL; a file that the policy has no label for
- * keeps what it has. For trees after ostree's path rules: /usr/etc is looked up as such, what a policy says of /etc
- * counts for it by a substitution only. What is labelled already stays the same node, so that only other nodes need
- * an object of their own. Hardlinks: as with composefs.
+ * Labels as libostree does where it commits with a policy, with a NUL; a file that the policy has no label for keeps
+ * what it has. For trees after ostree's path rules: /usr/etc is looked up as such, what a policy says of /etc counts
+ * for it by a substitution only.
+ *
+ * What is labelled already stays the same node. A file that gets the same label again, in another tree or by another
+ * policy, gets the same new node again: so only nodes not seen before need an object. Hardlinks: as with composefs.
  */
-export function ostreeLabels({ contexts }: SelinuxPolicy): Relabel {
-  const labeller = new Labeller(contexts, (path, type) => {
-    const label = contexts.labelOf(path === proc ? mountPoint : path, type);
-    return label === undefined ? undefined : (`${label}\0` as ByteString);
-  });
-  return (root) => labeller.relabel(root);
+export class OstreeLabeller {
+  readonly #labeller = new Labeller();
+
+  relabel(root: DirectoryNode, { contexts }: SelinuxPolicy): DirectoryNode {
+    return this.#labeller.relabel(root, contexts, (path, type) => {
+      const label = contexts.labelOf(path === proc ? mountPoint : path, type);
+      return label === undefined ? undefined : (`${label}\0` as ByteString);
+    });
+  }
 }
 
 /** A file for which the programs that label would not agree. */
@@ -73,45 +75,39 @@ const unlabelled: FileContexts = { childPath: () => top, labelOf: () => undefine
 type LabelOf = (path: ByteString, type: FileType) => ByteString | undefined;
 
 class Labeller {
-  readonly #contexts: FileContexts;
-  readonly #labelOf: LabelOf;
   /** By label: metadata with it, by the metadata that it was. Many files share one. */
   readonly #metadata = new Map<ByteString, Map<FileMetadata, FileMetadata>>();
   /** By label: the new node of a file, which may have several names. */
   readonly #leaves = new Map<ByteString, Map<TreeNode, TreeNode>>();
 
-  constructor(contexts: FileContexts, labelOf: LabelOf) {
-    this.#contexts = contexts;
-    this.#labelOf = labelOf;
+  relabel(root: DirectoryNode, contexts: FileContexts, labelOf: LabelOf): DirectoryNode {
+    return this.#directory(root, top, contexts, labelOf);
   }
 
-  relabel(root: DirectoryNode): DirectoryNode {
-    return this.#directory(root, top);
-  }
-
-  #directory(node: DirectoryNode, path: ByteString): DirectoryNode {
-    const label = this.#labelOf(path, "d");
-    const metadata = label === undefined ? node.metadata : this.#labelled(node.metadata, label);
+  #directory(node: DirectoryNode, path: ByteString, contexts: FileContexts, labelOf: LabelOf): DirectoryNode {
+    const metadata = this.#labelled(node.metadata, labelOf(path, "d"));
     let changed = metadata !== node.metadata;
     const children = new Map<ByteString, TreeNode>();
     for (const [name, child] of node.children) {
-      const childPath = this.#contexts.childPath(path, name);
-      const after = child.kind === "directory" ? this.#directory(child, childPath) : this.#leaf(child, childPath);
+      const at = contexts.childPath(path, name);
+      const after =
+        child.kind === "directory"
+          ? this.#directory(child, at, contexts, labelOf)
+          : this.#leaf(child, labelOf(at, typeOf(child)));
       changed ||= after !== child;
       children.set(name, after);
     }
     return changed ? { ...node, metadata, children } : node;
   }
 
-  #leaf(node: Exclude<TreeNode, DirectoryNode>, path: ByteString): TreeNode {
-    const label = this.#labelOf(path, typeOf(node));
-    if (label === undefined) return node;
+  #leaf(node: Exclude<TreeNode, DirectoryNode>, label: ByteString | undefined): TreeNode {
     const metadata = this.#labelled(node.metadata, label);
-    if (metadata === node.metadata) return node;
+    if (label === undefined || metadata === node.metadata) return node;
     return remembered(this.#leaves, label, node, () => ({ ...node, metadata }));
   }
 
-  #labelled(metadata: FileMetadata, label: ByteString): FileMetadata {
+  #labelled(metadata: FileMetadata, label: ByteString | undefined): FileMetadata {
+    if (label === undefined) return metadata;
     return remembered(this.#metadata, label, metadata, () => withLabel(metadata, label));
   }
 }

@@ -52,7 +52,7 @@ test("all paths of a Debian root have the labels that libselinux gives them by D
   const microseconds = ((performance.now() - start) * 1000) / questions.length;
   assert.deepEqual(beside(questions, answers), beside(questions, await askLibselinux(folder, questions)));
   assert.ok(new Set(answers).size > 50, "they are many labels");
-  assert.ok(microseconds < 200, `${microseconds} µs a path`);
+  assert.ok(microseconds < 1000, `${microseconds} µs a path`);
 });
 
 test("so have paths made of Debian's rules, and paths beside them", async (t) => {

@@ -8,7 +8,7 @@ import { ensurePackages } from "#fixtures/packages.ts";
 import { runProgram } from "#fixtures/programs.ts";
 import { makeTemporaryFolder } from "#fixtures/temporary-folders.ts";
 import { checksumOf, type FileMetadata, fileHeader, serializeDirmeta } from "#formats/ostree-objects.ts";
-import { ostreeLabels } from "#image/selinux-labels.ts";
+import { OstreeLabeller } from "#image/selinux-labels.ts";
 import { ostreePolicy } from "#image/selinux-policy.ts";
 import { directory, type DirectoryNode, type FileNode, type TreeNode } from "#image/tree.ts";
 import { getXattr, listXattrs, setXattr } from "#linux/xattr.ts";
@@ -156,7 +156,7 @@ for (const [release, run] of Object.entries(ostrees)) {
     const tree = readTree(root);
     const policy = ostreePolicy(tree, read);
     assert.ok("contexts" in policy);
-    const labelled = ostreeLabels(policy)(tree);
+    const labelled = new OstreeLabeller().relabel(tree, policy);
     const expected = await committed(run, join(folder.path, "repo"), root);
 
     const objects = objectsOf(labelled, read);

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { composefsContexts, libselinuxContexts } from "#formats/file-contexts.ts";
-import { labelDifferences, ostreeLabels, withComposefsLabels } from "#image/selinux-labels.ts";
+import { labelDifferences, OstreeLabeller, withComposefsLabels } from "#image/selinux-labels.ts";
 import type { SelinuxPolicy } from "#image/selinux-policy.ts";
 import type { ByteString } from "#base/bytes.ts";
 import type { TreeNode } from "#image/tree.ts";
@@ -58,7 +58,7 @@ test("ostree labels have a NUL, and stay where the policy has none", () => {
     usr: { etc: { passwd: "" } },
     z: fileNode("z", "", "any_t\0"),
   });
-  const labelled = ostreeLabels(ostree)(root);
+  const labelled = new OstreeLabeller().relabel(root, ostree);
   assert.deepEqual(labelsOf(labelled), [
     "/ any_t\\0",
     "/a any_t\\0",
@@ -73,7 +73,7 @@ test("ostree labels have a NUL, and stay where the policy has none", () => {
   ]);
   assert.equal(nodeAt(labelled, "z"), nodeAt(root, "z"), "labelled already");
   assert.equal(nodeAt(labelled, "a", "y"), nodeAt(root, "a", "y"), "not to be labelled");
-  assert.equal(ostreeLabels(ostree)(labelled), labelled);
+  assert.equal(new OstreeLabeller().relabel(labelled, ostree), labelled);
 });
 
 test("hardlinks stay hardlinks only where their labels are the same", () => {
@@ -81,7 +81,7 @@ test("hardlinks stay hardlinks only where their labels are the same", () => {
   const file = fileNode("f");
   for (const relabel of [
     () => withComposefsLabels(treeOf({ a: file, b: file, c: file }).root, policies.composefs),
-    () => ostreeLabels(policies.ostree)(treeOf({ a: file, b: file, c: file }).root),
+    () => new OstreeLabeller().relabel(treeOf({ a: file, b: file, c: file }).root, policies.ostree),
   ]) {
     const labelled = relabel();
     assert.equal(nodeAt(labelled, "a"), nodeAt(labelled, "c"));
@@ -89,14 +89,14 @@ test("hardlinks stay hardlinks only where their labels are the same", () => {
   }
 });
 
-test("a file of two trees is one in both, where one function labels them", () => {
+test("a file with the same label is one node, in whatever tree and by whatever policy", () => {
   const file = fileNode("f");
-  const label = ostreeLabels(policyOf("/.*\tany_t\n/b/.*\tb_t\n").ostree);
-  const [layer, merged] = [{ a: { f: file }, b: { f: file } }, { a: { f: file, g: "" } }].map((of) =>
-    label(treeOf(of).root),
-  );
-  assert.ok(layer !== undefined && merged !== undefined);
+  const [first, second] = [policyOf("/.*\tany_t\n/b/.*\tb_t\n"), policyOf("/.*\tany_t\n/c/.*\tb_t\n")];
+  const labeller = new OstreeLabeller();
+  const layer = labeller.relabel(treeOf({ a: { f: file }, b: { f: file } }).root, first.ostree);
+  const merged = labeller.relabel(treeOf({ a: { f: file, g: "" }, c: { f: file } }).root, second.ostree);
   assert.equal(nodeAt(layer, "a", "f"), nodeAt(merged, "a", "f"));
+  assert.equal(nodeAt(layer, "b", "f"), nodeAt(merged, "c", "f"));
   assert.notEqual(nodeAt(layer, "b", "f"), nodeAt(merged, "a", "f"));
 });
 
