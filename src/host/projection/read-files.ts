@@ -86,10 +86,11 @@ function readRegular(batch: FileBatch, table: readonly FileMetadata[], root: Des
   );
   const expected = file.ostree?.expected;
   if (ostree !== undefined && expected !== undefined && ostree.checksum() !== expected) {
-    throw damaged(batch, file, `has the ostree checksum ${ostree.checksum()}, its name says ${expected}`);
+    const how = `has the ostree checksum ${ostree.checksum()}, its name says ${expected}`;
+    throw damaged(batch, file, how, publishedSo);
   }
   return {
-    ...(ostree ? { ostree: ostree.store(opened) } : {}),
+    ...(ostree ? { ostree: ostree.store(opened, expected !== undefined) } : {}),
     ...(composefs ? { composefs: composefs.store(opened) } : {}),
   };
 }
@@ -104,8 +105,8 @@ class OstreeReader extends ChecksumReader {
     this.#metadata = metadata;
   }
 
-  store(opened: Omit<SharedSource, "metadata">): StoredFileObject {
-    return storeRegular(this.#target, opened, this.#metadata, this.checksum());
+  store(opened: Omit<SharedSource, "metadata">, fixed: boolean): StoredFileObject {
+    return storeRegular(this.#target, opened, this.#metadata, this.checksum(), fixed);
   }
 }
 
@@ -149,9 +150,11 @@ function metadataFor(table: readonly FileMetadata[], { ostree }: FileToRead): Fi
   return metadata;
 }
 
-function damaged(batch: FileBatch, file: FileToRead, how: string): OneholdError {
-  return new OneholdError("corrupt", `${batch.root}/${displayBytes(file.path)} ${how}`, {
-    subject: batch.root,
-    hint: "The image store's copy is damaged: remove the image and pull it again.",
-  });
+const damagedHere = "The image store's copy is damaged: remove the image and pull it again.";
+/** Podman has verified the layer that names its objects wrongly. */
+const publishedSo =
+  "The image was published so: ask whoever did. If another host can import it, remove it here and pull it again.";
+
+function damaged(batch: FileBatch, file: FileToRead, how: string, hint = damagedHere): OneholdError {
+  return new OneholdError("corrupt", `${batch.root}/${displayBytes(file.path)} ${how}`, { subject: batch.root, hint });
 }

@@ -1,6 +1,7 @@
 import { createHash, hash, type Hash } from "node:crypto";
 import fs from "node:fs";
-import { type ByteString, bytesOf } from "#base/bytes.ts";
+import { type ByteString, bytesOf, displayBytes } from "#base/bytes.ts";
+import { OneholdError } from "#base/errors.ts";
 import { type Checksum, type FileMetadata, fileHeader, objectPath } from "#formats/ostree-objects.ts";
 import { canonicalXattrs, type Xattr } from "#formats/xattrs.ts";
 import { isErrno } from "#linux/system-error.ts";
@@ -56,13 +57,15 @@ export class ChecksumReader implements ContentReader {
 
 /**
  * Gives a regular file, whose checksum is known, to the repository's staging folder; its content is shared, not
- * copied. On a file system that shows other xattrs than it was given the object is named by what is to be seen.
+ * copied. On a file system that shows other xattrs than it was given the object is named by what is to be seen; one whose
+ * name is `fixed`, by a commit that exists, is refused then ("unsupported").
  */
 export function storeRegular(
   target: FileObjectTarget,
   source: Omit<SharedSource, "metadata">,
   metadata: FileMetadata,
   checksum: Checksum,
+  fixed: boolean,
 ): StoredFileObject {
   const name = objectPath(checksum, "file");
   if (fs.existsSync(`${target.objects}/${name}`)) return { checksum, outcome: "present" };
@@ -72,7 +75,10 @@ export function storeRegular(
     truth = finishInode(fd, checksum, target, source.stat.size, metadata);
   });
   if (outcome === "exists") return { checksum, outcome: "present" };
-  if (truth !== checksum) moveStaged(target, staged, truth);
+  if (truth !== checksum) {
+    if (fixed) throw shownOtherwise(checksum, staged, metadata);
+    moveStaged(target, staged, truth);
+  }
   return { checksum: truth, outcome };
 }
 
@@ -155,4 +161,20 @@ function readXattrs(fd: number): readonly Xattr[] {
 
 function sameXattrs(a: readonly Xattr[], b: readonly Xattr[]): boolean {
   return a.length === b.length && a.every((xattr, i) => xattr.name === b[i]?.name && xattr.value.equals(b[i].value));
+}
+
+function shownOtherwise(checksum: Checksum, staged: string, metadata: FileMetadata): OneholdError {
+  const given = new Set<string>(metadata.xattrs.map(({ name }) => name));
+  const others = listXattrs({ path: staged }).filter((name) => !given.has(name));
+  const names = others.length === 0 ? "other extended attributes" : others.map(displayBytes).join(", ");
+  return new OneholdError(
+    "unsupported",
+    `ostree object ${checksum} of the image can't be stored here: its file shows ${names}, of which its checksum does not know`,
+    {
+      subject: checksum,
+      hint: others.some((name) => displayBytes(name) === "security.selinux")
+        ? "This kernel labels every new file: use an image whose files have SELinux labels."
+        : "XFS shows ACLs under a second name: use a sysroot on Btrfs or ext4, or an image without ACLs.",
+    },
+  );
 }

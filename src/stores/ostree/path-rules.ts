@@ -1,5 +1,6 @@
 import { type ByteString, byteStringOfText, displayBytes, isUtf8, joinBytes } from "#base/bytes.ts";
 import { OneholdError } from "#base/errors.ts";
+import { opaqueMarker } from "#image/layer-tree.ts";
 import { type DirectoryNode, directory, type TreeNode, withChildren } from "#image/tree.ts";
 
 /** What of an image ostree can't hold, or leaves out by rule. */
@@ -56,10 +57,14 @@ export function applyPathRules(
   // What a layer may not change at the top it may not hide there either.
   const mayChange = (entry: ByteString) => !options.ostreeBase || kept.has(entry);
   const whiteouts = new Set([...moved].filter(mayChange));
+  // Nor all of it: ostree-ext takes the marker at the root for one more name at the top.
+  const hidesBase = options.ostreeBase && root.opaque;
+  if (hidesBase) leftOut.byRule.set(`/${opaqueMarker}`, 1);
   const tree: DirectoryNode = {
     ...root,
     children: top,
     whiteouts,
+    opaque: root.opaque && !hidesBase,
     // The mode of a layer's root is of containers/storage's making; an ostree commit has a real one.
     ...(options.ostreeBase ? { implied: true } : {}),
   };

@@ -110,6 +110,34 @@ for (const kind of ["xfs", "btrfs"] as const) {
   });
 }
 
+test("a marker at the root hides all layers below, as in ostree's own union of them", { timeout: 60_000 }, async () => {
+  await withFileSystem("xfs", { sizeMiB: 400 }, async (folder) => {
+    const layout = makeOciLayout(join(folder, "layout"));
+    const lower = await addLayer(layout, { entries: [directory("opt"), file("opt/lower", "lower")] });
+    const upper = await addLayer(layout, { entries: [file(".wh..wh..opq", ""), file("opt/upper", "upper")] });
+    const image = addImage(layout, { tag: "1", layers: [lower, upper] });
+    const sysroot = join(folder, "sysroot");
+    await runProgram("mkdir", [sysroot]);
+    const report = await onehold<PullReport>(sysroot, ["image", "pull", `oci:${layout.folder}:1`, "--host"]);
+    const ostree = (...args: string[]) => runProgram("ostree", [`--repo=${join(sysroot, "ostree/repo")}`, ...args]);
+    await ostree("checkout", report.ostree?.commit ?? "", join(folder, "merged"));
+    for (const { digest } of image.layers) {
+      const ref = `ostree/container/blob/${digest.replace(":", "_3A_")}`;
+      await ostree("checkout", "--union", "--whiteouts", ref, join(folder, "union"));
+    }
+    const merged = await listTree(join(folder, "merged"));
+    assert.deepEqual(
+      merged.map(({ path }) => path),
+      ["", "opt", "opt/upper"],
+    );
+    assertSameTree(merged, await listTree(join(folder, "union")));
+    // The kernel passes over the mark on a layer's root: podman shows more than the image says.
+    const additionalStore = join(sysroot, "ostree/bootc/storage");
+    const mounted = await listMountedImage({ additionalStore, image: await nameOf(sysroot) });
+    assert.ok(mounted.some(({ path }) => path === "opt/lower"));
+  });
+});
+
 async function nameOf(sysroot: string): Promise<string> {
   const [image] = await onehold<ListedImageReport[]>(sysroot, ["image", "list"]);
   assert.ok(image?.image);
