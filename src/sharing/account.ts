@@ -1,4 +1,4 @@
-/** What became of the content that a store was given; bytes are file sizes. */
+/** What became of the content that a store was given; bytes are file sizes. Empty files have none and do not count. */
 export interface SharingAccount {
   reflinked: Amount;
   hardlinked: Amount;

@@ -200,7 +200,7 @@ export class OstreeImport implements Disposable {
     this.#objects.set(node, checksum);
     if (node.kind !== "file" || outcome === "symlink") return;
     if (outcome === "refused") this.#refused.set(checksum, node.size);
-    else addTo(this.#account[outcome], node.size);
+    else if (node.size > 0) addTo(this.#account[outcome], node.size);
   }
 
   /** Every file of a layer was taken: its commit can be written while others are still being read. */

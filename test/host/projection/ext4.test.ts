@@ -63,6 +63,7 @@ test("without reflinks, files are hardlinked where their inode is right; the res
     const before = await blocks(folder);
     const report = await onehold<PullReport>(sysroot, [...pull, "--allow-copy"]);
     const account = report.ostree?.account;
+    assert.deepEqual(account?.reflinked, { files: 0, bytes: 0 }, "an empty file has nothing to share");
     assert.deepEqual(account?.hardlinked, { files: 1, bytes: shareable.length });
     assert.deepEqual(account?.copied, { files: 1, bytes: unshareable.length });
     assert.deepEqual(account?.present, { files: 1, bytes: unshareable.length });
