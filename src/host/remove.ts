@@ -4,7 +4,6 @@ import { removeImage, untag as untagStored } from "#stores/containers-storage/re
 import { openImageStore } from "#stores/containers-storage/store.ts";
 import { type ComposefsImage, listComposefsImages } from "#stores/composefs/images.ts";
 import { openRepository as openComposefs, type Repository as Composefs } from "#stores/composefs/repository.ts";
-import { objectsOfErofs } from "#stores/composefs/erofs-objects.ts";
 import { deleteTag, writeTag } from "#stores/composefs/streams.ts";
 import { sweepRepository } from "#stores/composefs/sweep.ts";
 import { listOstreeImages } from "#stores/ostree/images.ts";
@@ -136,7 +135,6 @@ async function removeFromComposefs(
     if (digests.includes(manifestDigest)) for (const tag of tags.filter(isReferenceTag)) deleteTag(repository, tag);
   }
   const { objects, bytes } = await sweepRepository(repository, {
-    objectsOfImage: objectsOfErofs,
     dryRun: false,
     signal,
     onWait: () => report({ kind: "notice", level: "info", text: "waiting for the lock of the composefs repository" }),

@@ -99,7 +99,10 @@ for (const [kind, mkfsOptions, why] of fewInodes) {
 test("what is missing or can't be read on the host", { timeout: 240_000 }, async (t: TestContext) => {
   await withFirstImage("xfs", [], async ({ folder, sysroot, arguments: pull, assertRefused, assertFirstIsWhole }) => {
     const withAuthFile = (make: string) => [
-      ...["unshare", "--mount", "sh", "-euc"],
+      "unshare",
+      "--mount",
+      "sh",
+      "-euc",
       `mount -t tmpfs tmpfs /run; mkdir /run/ostree; (cd /run/ostree; ${make}); exec "$@"`,
       "sh",
     ];
