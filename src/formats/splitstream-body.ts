@@ -9,10 +9,10 @@ export type SplitstreamPart =
   | { readonly kind: "external"; readonly id: ObjectId };
 
 /**
- * Bytes of an unpacked body: the headers of eight million files. A body of a few bytes can unpack to any size, and
+ * Bytes of an unpacked body: the headers of four million files. A body of a few bytes can unpack to any size, and
  * the size that its stream claims is no better.
  */
-const maxBody = 2 ** 32;
+const maxBody = 2 ** 31;
 const pieceSize = 64 * 1024;
 
 /**

@@ -48,7 +48,7 @@ test("killed anywhere, a repository stays valid, and the next one finishes", { t
   const repository = createRepository(join(folder.path, "composefs"), settings);
   await addImage(repository, { tag: "before", layers: [tarOfFiles("before")] });
   const whole = await publish("whole", Infinity);
-  const rounds = 12;
+  const rounds = 6;
   let killed = 0;
   for (let i = 0; i < rounds; i++) {
     const after = (whole.took * (i + 1)) / rounds;
