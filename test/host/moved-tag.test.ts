@@ -197,19 +197,19 @@ test("layers of a pull of bootc's that is under way stay until it ends", { timeo
     const repository = join(sysroot, "ostree/repo");
     const theirs = "ostree/container/blob/sha256_3A_00";
     await runProgram("ostree", [`--repo=${repository}`, "refs", `--create=${theirs}`, ostree?.commit ?? ""]);
-    const file = join(sysroot, "ostree/lock");
-    using held = openFile(file, constants.O_RDWR | constants.O_CREAT, 0o600);
+    const lockFile = join(sysroot, "ostree/lock");
+    using held = openFile(lockFile, constants.O_RDWR | constants.O_CREAT, 0o600);
     assert.ok(tryLock(held.fd, "exclusive"));
     const removing = tryOnehold(sysroot, ["image", "remove", `${registry.address}/host:1`]);
     await setTimeout(2000);
     assert.deepEqual(await blobRefs(), [...blobRefsOf(old), theirs].toSorted());
-    // As libostree does: whoever waits has the lock of a file that is gone.
-    rmSync(file);
+    // As libostree does: whoever waits has the lock of a lockFile that is gone.
+    rmSync(lockFile);
     held[Symbol.dispose]();
     const { status, stderr } = await removing;
     assert.equal(status, 0, stderr);
     assert.match(stderr, /waiting for the lock of the ostree sysroot/);
-    assert.equal(existsSync(file), false);
+    assert.equal(existsSync(lockFile), false);
     assert.deepEqual(await blobRefs(), [""], "nobody needs it after all");
   });
 });

@@ -30,4 +30,7 @@ function composefsSettings({ composefsDigest, composefsFormat, insecure }: InitO
   };
 }
 
-const formats = { "0": 0, "1": 1, "2": 2 } as const satisfies Record<NonNullable<InitOptions["composefsFormat"]>, number>;
+const formats = { "0": 0, "1": 1, "2": 2 } as const satisfies Record<
+  NonNullable<InitOptions["composefsFormat"]>,
+  number
+>;
