@@ -9,11 +9,23 @@ import { isErrno, SystemError } from "./system-error.ts";
  * the magic links of /proc. Symlinks that stay inside are followed; give O_NOFOLLOW for the last one.
  */
 export function openBeneath(rootFd: number, path: PathLike, flags: number, mode = 0o600): Descriptor {
+  return openResolved(rootFd, path, flags, mode, RESOLVE_BENEATH);
+}
+
+/**
+ * The same, with the directory as the root of all that is resolved, as after chroot (RESOLVE_IN_ROOT): an absolute
+ * symlink starts there, and `..` of it is itself.
+ */
+export function openInRoot(rootFd: number, path: PathLike, flags: number): Descriptor {
+  return openResolved(rootFd, path, flags, 0, RESOLVE_IN_ROOT);
+}
+
+function openResolved(rootFd: number, path: PathLike, flags: number, mode: number, resolve: bigint): Descriptor {
   const creates = (flags & constants.O_CREAT) !== 0 || (flags & O_TMPFILE) === O_TMPFILE;
   // struct open_how: flags u64 @0, mode u64 @8 (0 where nothing is made), resolve u64 @16.
   how.writeBigUInt64LE(BigInt(flags | O_CLOEXEC), 0);
   how.writeBigUInt64LE(BigInt(creates ? mode : 0), 8);
-  how.writeBigUInt64LE(RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS, 16);
+  how.writeBigUInt64LE(resolve | RESOLVE_NO_MAGICLINKS, 16);
   for (let attempt = 1; ; attempt += 1) {
     const c = libc();
     const fd = c.syscall(SYS_openat2, rootFd, cPath(path), how, how.length);
@@ -29,6 +41,7 @@ export function openBeneath(rootFd: number, path: PathLike, flags: number, mode 
 const SYS_openat2 = 437;
 const RESOLVE_NO_MAGICLINKS = 0x02n;
 const RESOLVE_BENEATH = 0x08n;
+const RESOLVE_IN_ROOT = 0x10n;
 const attempts = 100;
 const how = Buffer.alloc(24);
 

@@ -2,11 +2,12 @@ import { constants, fstatSync, type Stats } from "node:fs";
 import type { ByteString } from "#base/bytes.ts";
 import { bytesOf } from "#base/bytes.ts";
 import { OneholdError } from "#base/errors.ts";
-import { openBeneath } from "#linux/beneath.ts";
-import { type Descriptor, O_PATH, openDirectory } from "#linux/descriptor.ts";
+import { openInRoot } from "#linux/beneath.ts";
+import { type Descriptor, O_PATH } from "#linux/descriptor.ts";
 import { isErrno } from "#linux/system-error.ts";
 import { entryPath } from "./entry-path.ts";
 import { type LayerRecord, layerForm } from "./layers.ts";
+import { openDiff } from "./open-diff.ts";
 
 /** A regular file of a layer, open for reading. */
 export interface LayerFile extends Descriptor {
@@ -30,8 +31,8 @@ export interface LayerContents extends Disposable {
 }
 
 /**
- * Nothing in a diff is trusted: every path is resolved beneath the diff's root, so that a link in the
- * image cannot lead to the host's files, and nothing but a regular file is ever opened for reading.
+ * Nothing in a diff is trusted: the diff's root is the root of every path, as it was when podman unpacked the layer, so
+ * that a link in the image leads to where it led then and never to the host's files; and nothing but a regular file is ever opened for reading.
  * @param chain the layers of an image, base first, with this one among them
  * @throws unsupported for a composefs layer, system where the diff is gone
  */
@@ -44,7 +45,7 @@ export function openLayerContents(layer: LayerRecord, chain: readonly LayerRecor
   }
   const open = new DisposableStack();
   try {
-    const root = open.use(openDirectory(layer.diffPath));
+    const root = open.use(openDiff(layer));
     const sources: { layer: LayerRecord; root: Descriptor | undefined }[] = [
       { layer, root },
       ...ancestors(layer, chain).map((each) => ({ layer: each, root: undefined })),
@@ -53,7 +54,7 @@ export function openLayerContents(layer: LayerRecord, chain: readonly LayerRecor
       const path = entryPath(name);
       for (const source of sources) {
         // Most layers never need an ancestor: it is opened when first asked.
-        source.root ??= open.use(openDirectory(source.layer.diffPath));
+        source.root ??= open.use(openDiff(source.layer));
         const file = openRegular(source.root, path, source.layer);
         if (file !== undefined) return file;
       }
@@ -77,7 +78,7 @@ const readFlags = constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLO
 
 function openRegular(root: Descriptor, path: ByteString, layer: LayerRecord): LayerFile | undefined {
   if (path === "") return undefined;
-  const file = ifThere(() => openBeneath(root.fd, bytesOf(path), readFlags));
+  const file = ifThere(() => openInRoot(root.fd, bytesOf(path), readFlags));
   if (file === undefined) return undefined;
   const stats = fstatSync(file.fd);
   if (!stats.isFile()) {
@@ -95,15 +96,15 @@ function openRegular(root: Descriptor, path: ByteString, layer: LayerRecord): La
 }
 
 function openPath(root: Descriptor, path: ByteString): Descriptor | undefined {
-  return ifThere(() => openBeneath(root.fd, path === "" ? "." : bytesOf(path), O_PATH | constants.O_NOFOLLOW));
+  return ifThere(() => openInRoot(root.fd, path === "" ? "." : bytesOf(path), O_PATH | constants.O_NOFOLLOW));
 }
 
-/** ENXIO: a whiteout or a socket; ELOOP: a link; EXDEV: a link out of the layer. None is the file that is looked for. */
+/** ENXIO: a whiteout or a socket; ELOOP: a link. None is the file that is looked for. */
 function ifThere(open: () => Descriptor): Descriptor | undefined {
   try {
     return open();
   } catch (error) {
-    if (isErrno(error, "ENOENT", "ENOTDIR", "ENXIO", "ELOOP", "EXDEV")) return undefined;
+    if (isErrno(error, "ENOENT", "ENOTDIR", "ENXIO", "ELOOP")) return undefined;
     throw error;
   }
 }

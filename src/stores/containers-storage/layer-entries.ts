@@ -5,6 +5,7 @@ import type { TarEntry } from "#formats/tar.ts";
 import { getXattr } from "#linux/xattr.ts";
 import { metadataOfInode } from "./inode-metadata.ts";
 import { hasTarSplit, layerForm, type LayerRecord } from "./layers.ts";
+import { openDiff } from "./open-diff.ts";
 import { layerTarEntries } from "./tar-split-file.ts";
 
 /**
@@ -25,22 +26,25 @@ export async function* layerEntries(layer: LayerRecord): AsyncGenerator<readonly
   }
 }
 
+const slash = Buffer.from("/");
 const whiteoutPrefix = byteStringOfText(".wh.");
 const opaqueMarker = byteStringOfText(".wh..wh..opq");
 const opaqueXattr = byteStringOfText("trusted.overlay.opaque");
 
 function* inodeEntries(layer: LayerRecord): Generator<readonly TarEntry[], void, undefined> {
   const firstNames = new Map<string, ByteString>();
-  const root = Buffer.from(layer.diffPath);
+  // Held open, so that it stays the store's own folder. Below it only what is a directory itself is gone into.
+  using diff = openDiff(layer);
+  const root = Buffer.from(`/proc/self/fd/${diff.fd}/.`);
   yield [entryOf(root, "" as ByteString, fs.lstatSync(root))];
   const folders: ByteString[] = ["" as ByteString];
   for (let folder = folders.pop(); folder !== undefined; folder = folders.pop()) {
     const entries: TarEntry[] = [];
-    const path = inLayer(layer, folder);
+    const path = inLayer(root, folder);
     if (getXattr({ path }, opaqueXattr)?.toString() === "y") entries.push(mark(joinBytes(folder, opaqueMarker)));
     for (const child of fs.readdirSync(path, { encoding: "buffer" })) {
       const name = joinBytes(folder, byteString(child));
-      const inode = inLayer(layer, name);
+      const inode = inLayer(root, name);
       const stat = fs.lstatSync(inode);
       if (stat.isCharacterDevice() && stat.rdev === 0) {
         entries.push(mark(joinBytes(folder, (whiteoutPrefix + byteString(child)) as ByteString)));
@@ -57,8 +61,8 @@ function* inodeEntries(layer: LayerRecord): Generator<readonly TarEntry[], void,
   }
 }
 
-function inLayer(layer: LayerRecord, path: ByteString): Buffer {
-  return Buffer.concat([Buffer.from(`${layer.diffPath}/`), bytesOf(path)]);
+function inLayer(root: Buffer, path: ByteString): Buffer {
+  return Buffer.concat([root, slash, bytesOf(path)]);
 }
 
 /** A whiteout has no metadata that counts. */
@@ -80,7 +84,7 @@ function mark(name: ByteString): TarEntry {
 }
 
 function entryOf(inode: Buffer, name: ByteString, stat: fs.Stats): TarEntry {
-  const { uid, gid, xattrs } = metadataOfInode(inode, stat);
+  const { uid, gid, xattrs } = metadataOfInode({ path: inode }, stat);
   const type = typeOf(stat);
   return {
     ...mark(name),

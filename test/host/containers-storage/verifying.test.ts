@@ -57,6 +57,8 @@ const hardCases: readonly Entry[] = [
   symlink("dir/link", "../dir/content"),
   symlink("dir/loop", "loop"),
   symlink("dir/away", "/etc/passwd"),
+  symlink("absolute", "/dir"),
+  file("absolute/through-absolute", "podman unpacks it where the link leads within the layer"),
   hardlink("dir/hardlink", "./dir/content", { uid: 7 }),
   hardlink("dir/hardlink-to-link", "dir/link"),
   fifo("dir/fifo"),

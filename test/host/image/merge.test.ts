@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { mkdirSync } from "node:fs";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { test } from "node:test";
 import fc from "fast-check";
 import type { ByteString } from "#base/bytes.ts";
@@ -90,7 +90,7 @@ function command({ verb, path: target, mode }: Step): string {
 }
 
 async function treeOf(upper: string, index: number): Promise<DirectoryNode> {
-  const layer = { id: "0".repeat(64), root: "/nowhere", diffPath: upper, tarSplitPath: "/nowhere" } as LayerRecord;
+  const layer = { id: "0".repeat(64), root: dirname(upper), diffPath: upper, tarSplitPath: "/nowhere" } as LayerRecord;
   const builder = new LayerTreeBuilder(index);
   for await (const entries of layerEntries(layer)) for (const entry of entries) builder.add(entry);
   return builder.finish(impliedDirectories(layer));

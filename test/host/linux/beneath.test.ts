@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { test } from "node:test";
 import { runProgram } from "#fixtures/programs.ts";
 import { makeTemporaryFolder, type TemporaryFolder } from "#fixtures/temporary-folders.ts";
-import { openBeneath } from "#linux/beneath.ts";
+import { openBeneath, openInRoot } from "#linux/beneath.ts";
 import { O_TMPFILE, openDirectory } from "#linux/descriptor.ts";
 import { isErrno } from "#linux/system-error.ts";
 
@@ -52,6 +52,23 @@ test("what leads out is refused, though a plain open would do it", async () => {
     assert.throws(
       () => openBeneath(root.fd, path, O_RDONLY),
       (error) => isErrno(error, "EXDEV"),
+      path,
+    );
+  }
+});
+
+test("within a root of its own, links lead where they would after chroot", async () => {
+  await using tree = await makeTree();
+  using root = openDirectory(tree.root);
+  symlinkSync("/inside", join(tree.root, "absolute-inside"));
+  for (const path of ["inside/file", "relative", "absolute-inside/file", "/inside/file", "../../inside/file"]) {
+    using file = openInRoot(root.fd, path, O_RDONLY);
+    assert.equal(readFileSync(file.fd, "utf8"), "inside");
+  }
+  for (const path of ["out", "absolute", "inside/parents/outside/secret", "/etc/passwd"]) {
+    assert.throws(
+      () => openInRoot(root.fd, path, O_RDONLY),
+      (error) => isErrno(error, "ENOENT"),
       path,
     );
   }
