@@ -9,12 +9,13 @@ import {
   faultOfName,
   fileType,
   isWhiteout,
+  maxNames,
+  maxPath,
 } from "./composefs-tree.ts";
 import { noXattrs } from "./xattrs.ts";
 
 /** Bytes. The xattrs that an inode of EROFS can hold, each byte escaped as four, and the rest. */
 const maxLine = 2 << 20;
-const maxPath = 4096;
 const newline = 0x0a;
 
 interface PendingLink {
@@ -82,6 +83,7 @@ export class DumpParser {
 
   #parse(bytes: Buffer, start: number, end: number): void {
     const line = new DumpLine(bytes, start, end, this.#number++);
+    if (this.#number > maxNames) throw line.corrupt(`is one too many: no tree has more than ${maxNames} files`);
     const path = line.text("path");
     const size = line.integer("size", Number.MAX_SAFE_INTEGER);
     const { mode, isHardlink } = line.mode();

@@ -4,6 +4,7 @@ import {
   type ComposefsDirectory,
   type ComposefsInode,
   type ComposefsLeaf,
+  demandWritable,
   modeOf,
 } from "./composefs-tree.ts";
 import { directorySize, withDots } from "./erofs-directory.ts";
@@ -17,10 +18,11 @@ const pieceSize = 1 << 16;
  * A tree as a dump file: each directory before what is in it, names in the order of their bytes, xattrs sorted. The two
  * forms differ in the size of directories (none, or what the image has) and in the fields of hardlinks, which readers
  * pass over. (composefs-info prints the xattrs that several files have before the others.)
+ * @throws OneholdError "unsupported" for names that no dump file can have
  */
 export function writeDump(root: ComposefsDirectory, compat: ComposefsCompat = "rust"): Buffer {
   const writer = new DumpWriter(compat);
-  writer.count(root);
+  writer.count(root, 0);
   writer.write(root, "", true);
   return writer.end();
 }
@@ -41,10 +43,13 @@ class DumpWriter {
     this.#compat = compat;
   }
 
-  count(directory: ComposefsDirectory): void {
-    for (const inode of directory.entries.values()) {
+  /** Looks through the tree for hardlinks. @param path bytes of the path to it, without a slash at its end */
+  count(directory: ComposefsDirectory, path: number): void {
+    for (const [name, inode] of directory.entries) {
+      const length = path + 1 + name.length;
+      demandWritable(name, length);
       if (inode.kind === "directory") {
-        this.count(inode);
+        this.count(inode, length);
         continue;
       }
       const known = this.#links.get(inode);

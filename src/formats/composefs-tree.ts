@@ -1,4 +1,5 @@
-import type { ByteString } from "#base/bytes.ts";
+import { type ByteString, displayBytes } from "#base/bytes.ts";
+import { OneholdError } from "#base/errors.ts";
 import type { Xattr } from "./xattrs.ts";
 
 /**
@@ -110,11 +111,24 @@ export function modeOf(inode: ComposefsInode): number {
   }
 }
 
+/** Bytes. A longer path can't be opened, nor read in a dump file; this bounds how deep a tree is. */
+export const maxPath = 4096;
+
+/** Of all files in a tree, hardlinks counted: some gigabytes of memory. */
+export const maxNames = 1 << 22;
+
 /** Why no file can have this name; undefined for a good one. */
 export function faultOfName(name: ByteString): string | undefined {
   if (name === "" || name === "." || name === "..") return `has the name "${name}", which no file can have`;
   if (name.includes("/") || name.includes("\0")) return "has a name with a slash or a NUL, which no file can have";
   return name.length > 255 ? "has a name of more than 255 bytes" : undefined;
+}
+
+/** @throws OneholdError "unsupported" for a name that nothing of composefs can be written with. @param pathLength bytes of the path that ends with it */
+export function demandWritable(name: ByteString, pathLength: number): void {
+  const fault = pathLength > maxPath ? `has a path of more than ${maxPath} bytes` : faultOfName(name);
+  if (fault === undefined) return;
+  throw new OneholdError("unsupported", `composefs can't hold the file "${displayBytes(name)}": it ${fault}`);
 }
 
 /** Why a path can't be that of a file below the folder of objects; undefined for a good one. */

@@ -87,6 +87,8 @@ type Measures = Pick<ImageLayout, "layouts" | "sizes" | "blocks" | "tails">;
 /** How much data an inode has in blocks, how much behind itself, and what it says of its size. */
 function measure(inode: PlannedInode, to: Measures, format: ErofsFormat): void {
   const { source, index } = inode;
+  const { uid, gid } = source.metadata;
+  if (uid > mostOwner || gid > mostOwner) throw impossible(`a file of the owner ${uid}:${gid}`);
   let [size, blocks, tail] = [0, 0, 0];
   switch (source.kind) {
     case "directory":
@@ -102,6 +104,7 @@ function measure(inode: PlannedInode, to: Measures, format: ErofsFormat): void {
       break;
     case "symlink":
       size = tail = source.target.length;
+      if (size === 0) throw impossible("a symlink without a target");
       demandInline(size, format === 2 ? 1024 : 4095, "a symlink");
       break;
     case "external":
@@ -121,15 +124,19 @@ function measure(inode: PlannedInode, to: Measures, format: ErofsFormat): void {
 function chunksOf(size: number): number {
   const chunks = Math.ceil(size / 2 ** chunkBitsOf(size));
   if (chunks > maxChunks) {
-    throw new OneholdError("unsupported", `a composefs image can't hold a file of ${size} bytes: it is too large`);
+    throw impossible(`a file of ${size} bytes`);
   }
   return chunks;
 }
 
 function demandInline(length: number, most: number, what: string): void {
-  if (length <= most) return;
-  const message = `a composefs image of this format can't hold ${what} of ${length} bytes: at most ${most}`;
-  throw new OneholdError("unsupported", message);
+  if (length > most) throw impossible(`${what} of ${length} bytes: at most ${most} in this format`);
+}
+
+const mostOwner = 0xffffffff;
+
+function impossible(what: string): OneholdError {
+  return new OneholdError("unsupported", `a composefs image can't hold ${what}`);
 }
 
 /** Formats 0 and 1. Returns where an inode goes; may turn what stands behind it into a block. */

@@ -5,6 +5,7 @@ import {
   type ComposefsDirectory,
   type ComposefsInode,
   type ComposefsLeaf,
+  demandWritable,
   fileType,
   isWhiteout,
   modeOf,
@@ -44,7 +45,7 @@ export interface Plan {
  */
 export function planImage(root: ComposefsDirectory, format: ErofsFormat, compat: ComposefsCompat): Plan {
   const planner = new Planner(root, format, compat);
-  const top = planner.planDirectory(root, undefined);
+  const top = planner.planDirectory(root, undefined, 0);
   const { pool, inDepth } = planner;
   return { inodes: format === 2 ? inDepth : breadthFirst(top), pool, shared: pool.close() };
 }
@@ -66,18 +67,20 @@ class Planner {
     this.pool = new XattrPool(format, compat);
   }
 
-  planDirectory(directory: ComposefsDirectory, above: PlannedInode | undefined): PlannedInode {
+  /** @param path bytes of the path to it, without a slash at its end */
+  planDirectory(directory: ComposefsDirectory, above: PlannedInode | undefined, path: number): PlannedInode {
     const planned = this.#add(directory, modeOf(directory), above);
     planned.links = 2;
     const entries = above === undefined && this.#format !== 2 ? this.#withStubs(directory) : directory.entries;
     let hasWhiteouts = false;
     for (const name of withDots([...entries.keys()].toSorted())) {
       const target = entries.get(name);
+      if (target !== undefined) demandWritable(name, path + 1 + name.length);
       planned.names.push(name);
       if (target === undefined) {
         planned.targets.push(name === "." ? planned : (above ?? planned));
       } else if (target.kind === "directory") {
-        planned.targets.push(this.planDirectory(target, planned));
+        planned.targets.push(this.planDirectory(target, planned, path + 1 + name.length));
         planned.links++;
       } else {
         const isEscaped = this.#isEscaped(target, name, planned);

@@ -5,6 +5,8 @@ import {
   type ComposefsLeaf,
   fileType,
   isWhiteout,
+  maxNames,
+  maxPath,
   specialTypeOf,
 } from "./composefs-tree.ts";
 import { DataReader, type Dirent } from "./erofs-data.ts";
@@ -15,8 +17,6 @@ import { ImageSpace } from "./erofs-space.ts";
 import { corruptImage, readSuperblock, type Superblock } from "./erofs-superblock.ts";
 import { type ReadXattrs, XattrReader } from "./erofs-xattr-reader.ts";
 
-/** Bytes. No longer path can be written in a dump file, or opened; it bounds the depth too. */
-const maxPath = 4096;
 /** Bytes of a file's own content, and of a symlink's target, in formats 0 and 1, and in format 2. */
 const limits = { early: { inline: 5000, symlink: 4095 }, late: { inline: 512, symlink: 1024 } } as const;
 
@@ -46,6 +46,7 @@ class ErofsReader {
   readonly #data: DataReader;
   readonly #linked = new Map<number, Linked>();
   #inodes = 0;
+  #names = 0;
 
   constructor(bytes: Buffer) {
     this.#view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
@@ -86,6 +87,7 @@ class ErofsReader {
       }
       const length = pathLength + 1 + name.length;
       if (length > maxPath) throw corruptImage(`it has a path of more than ${maxPath} bytes`);
+      if (++this.#names > maxNames) throw corruptImage(`it has more than ${maxNames} names`);
       const mayBeStub = isRoot && this.#isEarly && stubNameSet.has(name);
       if (mayBeStub) stubs++;
       if (type === directoryType) {

@@ -3,7 +3,6 @@ import { describe, test } from "node:test";
 import { byteStringOfText } from "#base/bytes.ts";
 import { parseDump } from "#formats/composefs-dump-parser.ts";
 import { writeDump } from "#formats/composefs-dump-writer.ts";
-import type { ComposefsDirectory } from "#formats/composefs-tree.ts";
 import { backingFilesOf } from "#formats/erofs-objects.ts";
 import { readErofs } from "#formats/erofs-reader.ts";
 import { writeErofs } from "#formats/erofs-writer.ts";
@@ -219,14 +218,40 @@ describe("what overlayfs would act on", () => {
   refuses("a whiteout", [0, 1], "corrupt", renameStub);
 });
 
-test("a path can't be longer than one that can be opened", () => {
+test("a path that can't be opened is not written", () => {
   const name = byteStringOfText("n".repeat(200));
   let tree = parseDump(Buffer.from("/ 0 40755 2 0 0 0 0.0 - - -\n"));
-  for (let depth = 0; depth < 20; depth++)
-    tree = { ...tree, entries: new Map([[name, tree]]) } satisfies ComposefsDirectory;
+  for (let depth = 0; depth < 20; depth++) tree = { ...tree, entries: new Map([[name, tree]]) };
   for (const format of formats) assert.doesNotThrow(() => readErofs(writeErofs(tree, { format })));
-  tree = { ...tree, entries: new Map([[name, tree]]) };
-  for (const format of formats) assert.throws(() => readErofs(writeErofs(tree, { format })), { code: "corrupt" });
+  for (let depth = 0; depth < 50_000; depth++) tree = { ...tree, entries: new Map([[name, tree]]) };
+  for (const format of formats) assert.throws(() => writeErofs(tree, { format }), { code: "unsupported" });
+  assert.throws(() => writeDump(tree), { code: "unsupported" });
+});
+
+test("a path that can't be opened is not read", () => {
+  const name = byteStringOfText("n".repeat(100));
+  let tree = parseDump(Buffer.from("/ 0 40755 2 0 0 0 0.0 - - -\n"));
+  for (let depth = 0; depth < 40; depth++) tree = { ...tree, entries: new Map([[name, tree]]) };
+  const image = writeErofs(tree, { format: 2 });
+  assert.doesNotThrow(() => readErofs(image));
+  // A directory's last name ends where its data does: each is made three bytes longer.
+  for (let at = 1152; at < image.length; at += 32) {
+    if (image.readUInt16LE(at) !== 5 || image.readUInt32LE(at + 8) !== 39 + 100) continue;
+    image.writeUInt32LE(39 + 103, at + 8);
+    image.fill("n", at + 64 + 39 + 100, at + 64 + 39 + 103);
+  }
+  assert.throws(() => readErofs(image), { code: "corrupt", message: /path of more than 4096 bytes/ });
+});
+
+test("names that no file can have are not written", () => {
+  const tree = parseDump(Buffer.from("/ 0 40755 2 0 0 0 0.0 - - -\n/f 0 100644 1 0 0 0 0.0 - - -\n"));
+  const [file] = tree.entries.values();
+  assert.ok(file !== undefined);
+  for (const name of ["", ".", "..", "a/b", "a\0b", "n".repeat(256)]) {
+    const bad = { ...tree, entries: new Map([[byteStringOfText(name), file]]) };
+    for (const format of formats) assert.throws(() => writeErofs(bad, { format }), { code: "unsupported" });
+    assert.throws(() => writeDump(bad), { code: "unsupported" });
+  }
 });
 
 test("the backing files of an image, each once", () => {
