@@ -65,7 +65,7 @@ test("a disk that is too small, and a registry that fails", { timeout: 240_000 }
       });
       assert.ok(mounted.some(({ path, size }) => path === "usr/file" && size === 300_000));
       assert.deepEqual(readdirSync(join(sysroot, "onehold/tmp")), []);
-      assert.deepEqual(readdirSync(join(sysroot, "onehold")).toSorted(), ["images", "lock", "pins", "tmp"]);
+      assert.deepEqual(readdirSync(join(sysroot, "onehold")).toSorted(), ["images", "layers", "lock", "pins", "tmp"]);
     };
     const assertRefused = async (name: string, why: RegExp) => {
       const ended = await pull(name);

@@ -67,7 +67,7 @@ async function withFirstImage(
       const additionalStore = join(sysroot, "ostree/bootc/storage");
       const mounted = await listMountedImage({ additionalStore, image: `${proxy.address}/small:1` });
       assert.ok(mounted.some(({ path, size }) => path === "usr/file" && size === 300_000));
-      assert.deepEqual(readdirSync(join(sysroot, "onehold")).toSorted(), ["images", "lock", "pins", "tmp"]);
+      assert.deepEqual(readdirSync(join(sysroot, "onehold")).toSorted(), ["images", "layers", "lock", "pins", "tmp"]);
       assert.deepEqual(readdirSync(join(sysroot, "onehold/tmp")), []);
     };
     const assertRefused = async (ended: Ended, why: RegExp, status = 1) => {
