@@ -179,19 +179,18 @@ function fitsCompact({ source, links }: PlannedInode, size: number, oldest: Time
   return hasOldest && links <= 0xffff && uid <= 0xffff && gid <= 0xffff && size <= 0xffffffff;
 }
 
-/** To composefs-rs, times before 1970 are later than all others. */
 function oldestOf(inodes: readonly PlannedInode[], compat: ComposefsCompat): Timestamp {
   const [first] = inodes;
   if (first === undefined) throw new Error("an image has a root");
-  const rank = ({ seconds }: Timestamp) => (compat === "rust" && seconds < 0 ? seconds + 2 ** 64 : seconds);
   let oldest = first.source.metadata.mtime;
-  for (const { source } of inodes) {
-    const { mtime } = source.metadata;
-    if (mtime === oldest) continue;
-    const difference = rank(mtime) - rank(oldest);
-    if (difference < 0 || (difference === 0 && mtime.nanoseconds < oldest.nanoseconds)) oldest = mtime;
-  }
+  for (const { source } of inodes) if (isOlder(source.metadata.mtime, oldest, compat)) oldest = source.metadata.mtime;
   return oldest;
+}
+
+/** To composefs-rs, times before 1970 are later than all others. */
+function isOlder(a: Timestamp, b: Timestamp, compat: ComposefsCompat): boolean {
+  if (compat === "rust" && a.seconds < 0 !== b.seconds < 0) return b.seconds < 0;
+  return a.seconds < b.seconds || (a.seconds === b.seconds && a.nanoseconds < b.nanoseconds);
 }
 
 function tooLarge(): OneholdError {
