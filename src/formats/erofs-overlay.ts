@@ -37,8 +37,8 @@ const whiteoutsAndOpaque: ReadonlyMap<ByteString, ByteString> = new Map([
   ),
 ]);
 
-/** @param own xattrs of a regular file, under the tree's names */
-export function isEscapedWhiteout(own: readonly Xattr[]): boolean {
+/** Whether an empty file would be a whiteout. @param own xattrs of a regular file, under the tree's names */
+export function hasWhiteoutMark(own: readonly Xattr[]): boolean {
   return own.some(({ name }) => name === whiteoutMark);
 }
 

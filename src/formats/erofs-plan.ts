@@ -102,6 +102,7 @@ class Planner {
       }
       return known;
     }
+    if (this.#format === 2) demandNoOldWhiteout(leaf);
     const mode = isEscaped ? fileType.regular | leaf.metadata.permissions : modeOf(leaf);
     const planned = this.#add(leaf, mode, home);
     this.#leaves.set(leaf, planned);
@@ -197,6 +198,13 @@ const noNames: ByteString[] = [];
 const noTargets: PlannedInode[] = [];
 const stubNameSet: ReadonlySet<ByteString> = new Set(stubNames);
 const selinuxName = "security.selinux";
+
+/** composefs-rs takes such a file for a whiteout in the form of an older format, and refuses to read the image. */
+function demandNoOldWhiteout(leaf: ComposefsLeaf): void {
+  if (leaf.kind !== "inline" || leaf.content.length > 0 || !overlay.hasWhiteoutMark(leaf.metadata.xattrs)) return;
+  const what = "an empty file that overlayfs takes for a whiteout";
+  throw new OneholdError("unsupported", `a composefs image of format 2 can't hold ${what}`);
+}
 
 function looksLikeStub({ metadata }: ComposefsLeaf, root: ComposefsDirectory): boolean {
   const { uid, gid, mtime, xattrs } = root.metadata;

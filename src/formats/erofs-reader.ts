@@ -146,7 +146,7 @@ class ErofsReader {
     if (isRegular && inode.layout === layout.chunks) return this.#readExternal(inode, xattrs);
     if (xattrs.metacopy !== undefined || xattrs.redirect !== undefined) throw misplaced(inode.nid);
     if (isRegular) {
-      if (overlay.isEscapedWhiteout(xattrs.own)) return this.#readEscaped(inode, xattrs);
+      if (inode.size === 0 && overlay.hasWhiteoutMark(xattrs.own)) return this.#readEscaped(inode, xattrs);
       this.#demandSize(inode, "inline");
       return { kind: "inline", metadata, content: this.#data.content(inode) };
     }

@@ -75,6 +75,14 @@ test("what marks the directory of a whiteout takes the place of its own xattrs o
   assert.equal(read(lines, 2), lines);
 });
 
+test("a file with the xattr of a whiteout is one in formats 0 and 1, if it is empty", () => {
+  const full = `${root}/f 1 100644 1 0 0 0 0.0 - x - trusted.overlay.whiteout=\n`;
+  for (const format of formats) assert.equal(read(full, format), full, `format ${format}`);
+  const empty = `${root}/f 0 100644 1 0 0 0 0.0 - - - trusted.overlay.whiteout=\n`;
+  for (const format of [0, 1] as const) assert.equal(read(empty, format), `${root}/f 0 20644 1 0 0 0 0.0 - - -\n`);
+  assert.throws(() => read(empty, 2), { code: "unsupported" });
+});
+
 test("composefs-rs goes by a file's digest, the C tools by its path", () => {
   const digest = "ab".repeat(32);
   const tree = parseDump(Buffer.from(`${root}/f 70 100644 1 0 0 0 0.0 other/path - ${digest}\n`));
