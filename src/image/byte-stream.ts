@@ -1,13 +1,25 @@
 import type { ByteString } from "#base/bytes.ts";
 import { OneholdError } from "#base/errors.ts";
 
-/** Collects values as bytes: numbers as LEB128 (safe integers from 0), texts with their length before them. */
+const pieceSize = 1 << 16;
+/** A number takes no more. */
+const longestNumber = 8;
+
+/**
+ * Writes values as bytes: numbers as LEB128 (safe integers from 0), texts with their length before them. `take` is given
+ * each piece that is full, valid until it returns.
+ */
 export class ByteWriter {
-  #buffer = Buffer.allocUnsafe(1 << 16);
+  readonly #buffer = Buffer.allocUnsafe(pieceSize);
+  readonly #take: (piece: Buffer) => void;
   #length = 0;
 
+  constructor(take: (piece: Buffer) => void) {
+    this.#take = take;
+  }
+
   number(value: number): void {
-    this.#reserve(8);
+    this.#reserve(longestNumber);
     let rest = value;
     while (rest > 0x7f) {
       this.#buffer[this.#length++] = (rest % 0x80) | 0x80;
@@ -23,8 +35,11 @@ export class ByteWriter {
 
   text(value: ByteString): void {
     this.number(value.length);
-    this.#reserve(value.length);
-    this.#length += this.#buffer.write(value, this.#length, "latin1");
+    if (value.length > pieceSize) this.raw(Buffer.from(value, "latin1"));
+    else {
+      this.#reserve(value.length);
+      this.#length += this.#buffer.write(value, this.#length, "latin1");
+    }
   }
 
   hex(digits: string): void {
@@ -33,20 +48,23 @@ export class ByteWriter {
   }
 
   raw(bytes: Uint8Array): void {
-    this.#reserve(bytes.length);
-    this.#buffer.set(bytes, this.#length);
-    this.#length += bytes.length;
+    for (let done = 0; done < bytes.length; ) {
+      this.#reserve(1);
+      const part = bytes.subarray(done, done + pieceSize - this.#length);
+      this.#buffer.set(part, this.#length);
+      this.#length += part.length;
+      done += part.length;
+    }
   }
 
-  finish(): Buffer {
-    return this.#buffer.subarray(0, this.#length);
+  /** Gives out what is left. */
+  flush(): void {
+    if (this.#length > 0) this.#take(this.#buffer.subarray(0, this.#length));
+    this.#length = 0;
   }
 
   #reserve(bytes: number): void {
-    if (this.#length + bytes <= this.#buffer.length) return;
-    const larger = Buffer.allocUnsafe(Math.max(this.#buffer.length * 2, this.#length + bytes));
-    larger.set(this.#buffer.subarray(0, this.#length));
-    this.#buffer = larger;
+    if (this.#length + bytes > pieceSize) this.flush();
   }
 }
 

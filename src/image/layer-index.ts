@@ -1,4 +1,4 @@
-import { hash } from "node:crypto";
+import { createHash, hash } from "node:crypto";
 import { type ByteString, joinBytes } from "#base/bytes.ts";
 import { OneholdError } from "#base/errors.ts";
 import type { Timestamp } from "#formats/composefs-tree.ts";
@@ -11,9 +11,9 @@ import type { DirectoryNode, FileNode, SpecialNode, SymlinkNode, TreeNode } from
  * A layer's tree and what the stores named its files, in a form that is read ten times faster than the layer's tar
  * headers. It is a cache, for the layers that many versions of an image share: see docs/formats.md.
  */
-export interface LayerIndex {
+export interface LayerIndex<Names = StoreNames> {
   readonly tree: DirectoryNode;
-  readonly names: readonly StoreNames[];
+  readonly names: readonly Names[];
 }
 
 /** What one store calls the files of a layer. */
@@ -22,7 +22,12 @@ export interface StoreNames {
   readonly store: string;
   /** Bytes of a name. */
   readonly length: number;
-  /** Of each file and symlink that the store has, in hex. */
+  /** Of a file or symlink that the store has, in hex. */
+  readonly of: (node: FileNode | SymlinkNode) => string | undefined;
+}
+
+/** The same as it is read. */
+export interface ReadStoreNames extends Omit<StoreNames, "of"> {
   readonly of: ReadonlyMap<FileNode | SymlinkNode, string>;
 }
 
@@ -35,8 +40,13 @@ const flagImplied = 1;
 const flagOpaque = 2;
 const flagTimed = 4;
 
-export function serializeLayerIndex({ tree, names }: LayerIndex): Buffer {
-  const writer = new ByteWriter();
+/** `write` is given the bytes, piece by piece, each valid until it returns. */
+export function serializeLayerIndex({ tree, names }: LayerIndex, write: (piece: Buffer) => void): void {
+  const sum = createHash("sha256");
+  const writer = new ByteWriter((piece) => {
+    sum.update(piece);
+    write(piece);
+  });
   writer.raw(Buffer.from(magic));
   writer.number(names.length);
   for (const { store, length } of names) {
@@ -44,12 +54,12 @@ export function serializeLayerIndex({ tree, names }: LayerIndex): Buffer {
     writer.number(length);
   }
   new IndexWriter(writer, names).directory(tree, "" as ByteString);
-  const content = writer.finish();
-  return Buffer.concat([content, hash("sha256", content, "buffer")]);
+  writer.flush();
+  write(sum.digest());
 }
 
 /** `layer`: what its files' nodes shall say, see tree.ts. @throws OneholdError "corrupt" */
-export function parseLayerIndex(bytes: Buffer, layer: number): LayerIndex {
+export function parseLayerIndex(bytes: Buffer, layer: number): LayerIndex<ReadStoreNames> {
   const content = bytes.subarray(0, Math.max(0, bytes.length - digestLength));
   const sum = bytes.subarray(content.length);
   if (!content.subarray(0, magic.length).equals(Buffer.from(magic)) || !hash("sha256", content, "buffer").equals(sum)) {
@@ -128,7 +138,7 @@ class IndexWriter {
       }
     }
     for (const { of } of this.#names) {
-      const stored = of.get(node);
+      const stored = of(node);
       writer.number(stored === undefined ? 0 : 1);
       if (stored !== undefined) writer.hex(stored);
     }

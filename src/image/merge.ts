@@ -35,12 +35,11 @@ function overlayNode(lower: TreeNode | undefined, upper: TreeNode, unlisted: Unl
 
 /** A tree without whiteouts stays the same node, so that merging copies only what an upper layer touches. */
 function withoutWhiteouts(node: DirectoryNode): DirectoryNode {
-  let changed = node.opaque || node.whiteouts.size > 0;
-  const children = new Map<ByteString, TreeNode>();
+  let children: Map<ByteString, TreeNode> | undefined;
   for (const [name, child] of node.children) {
     const clean = child.kind === "directory" ? withoutWhiteouts(child) : child;
-    changed ||= clean !== child;
-    children.set(name, clean);
+    if (clean !== child) children = (children ?? new Map(node.children)).set(name, clean);
   }
-  return changed ? directory(node.metadata, children, node.mtime) : node;
+  if (children === undefined && !node.opaque && node.whiteouts.size === 0) return node;
+  return directory(node.metadata, children ?? node.children, node.mtime);
 }

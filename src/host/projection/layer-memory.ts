@@ -4,17 +4,23 @@ import path from "node:path";
 import { type Digest, hexOf } from "#base/digest.ts";
 import { OneholdError } from "#base/errors.ts";
 import { type Checksum, isChecksum } from "#formats/ostree-objects.ts";
-import { parseLayerIndex, serializeLayerIndex, type StoreNames } from "#image/layer-index.ts";
+import { parseLayerIndex, type ReadStoreNames, serializeLayerIndex } from "#image/layer-index.ts";
 import type { DirectoryNode, FileNode, SymlinkNode } from "#image/tree.ts";
 import { isErrno } from "#linux/system-error.ts";
 import { listLayers, openImageStore } from "#stores/containers-storage/store.ts";
-import type { LayerObjects } from "#stores/ostree/import.ts";
+import type { FinishedLayer, LayerObjects } from "#stores/ostree/import.ts";
 import { imageStoreExists, type Sysroot } from "../sysroot.ts";
 
 /** What an earlier import found in a layer. */
 export interface RememberedLayer {
   readonly tree: DirectoryNode;
   readonly ostree: LayerObjects | undefined;
+}
+
+/** What an import has found. */
+export interface LayerToRemember {
+  readonly tree: DirectoryNode;
+  readonly ostree: FinishedLayer;
 }
 
 const ostreeStore = "ostree ";
@@ -31,12 +37,18 @@ export function recallLayer(sysroot: Sysroot, diffId: Digest, layer: number): Re
 }
 
 /** Not synced: what a power cut takes away is found to be damaged, and made anew. */
-export function rememberLayer(sysroot: Sysroot, diffId: Digest, { tree, ostree }: RememberedLayer): void {
-  const names: StoreNames[] =
-    ostree === undefined ? [] : [{ store: ostreeStore + ostree.commit, length: 32, of: ostree.objects }];
+export function rememberLayer(sysroot: Sysroot, diffId: Digest, { tree, ostree }: LayerToRemember): void {
+  const names = [{ store: ostreeStore + ostree.commit, length: 32, of: ostree.objectOf }];
   const file = fileOf(sysroot, diffId);
   const temporary = `${file}.${randomBytes(4).toString("hex")}`;
-  fs.writeFileSync(temporary, serializeLayerIndex({ tree, names }), { mode: 0o600, flag: "wx" });
+  const fd = fs.openSync(temporary, "wx", 0o600);
+  try {
+    serializeLayerIndex({ tree, names }, (piece) => {
+      for (let done = 0; done < piece.length; ) done += fs.writeSync(fd, piece, done);
+    });
+  } finally {
+    fs.closeSync(fd);
+  }
   fs.renameSync(temporary, file);
 }
 
@@ -49,7 +61,7 @@ export function forgetLayers(sysroot: Sysroot): void {
   }
 }
 
-function objectsOf({ store, of }: StoreNames): LayerObjects | undefined {
+function objectsOf({ store, of }: ReadStoreNames): LayerObjects | undefined {
   const commit = store.slice(ostreeStore.length);
   if (!store.startsWith(ostreeStore) || !isChecksum(commit)) return undefined;
   const objects = new Map<FileNode | SymlinkNode, Checksum>();

@@ -57,17 +57,23 @@ export interface ParsedLayer {
   readonly contents: readonly (FileNode | undefined)[];
 }
 
-export async function parseLayer(record: LayerRecord, index: number, signal: AbortSignal): Promise<ParsedLayer> {
+/** `contents` are only collected where they are wanted: of many files they take much memory. */
+export async function parseLayer(
+  record: LayerRecord,
+  index: number,
+  { signal, wantsContents }: { readonly signal: AbortSignal; readonly wantsContents: boolean },
+): Promise<ParsedLayer> {
   const builder = new LayerTreeBuilder(index);
   const contents: FileNode[] = [];
   for await (const entries of layerEntries(record)) {
     signal.throwIfAborted();
     for (const entry of entries) {
       const file = builder.add(entry);
-      if (file !== undefined && file.size > 0) contents.push(file);
+      if (wantsContents && file !== undefined && file.size > 0) contents.push(file);
     }
   }
   const tree = builder.finish(impliedDirectories(record));
+  if (!wantsContents) return { tree, contents };
   const kept = new Set<unknown>(filesOf(tree));
   return { tree, contents: contents.map((file) => (kept.has(file) ? file : undefined)) };
 }

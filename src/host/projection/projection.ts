@@ -139,7 +139,10 @@ class Reading {
     const entries = composefs?.knownLayer(index);
     const known = entries && (await recallStream(layer.record, index, entries, signal));
     const remembered = composefs === undefined ? recallLayer(sysroot, layer.diffId, index) : undefined;
-    const parsed = known || remembered ? undefined : await parseLayer(layer.record, index, signal);
+    const parsed =
+      known || remembered
+        ? undefined
+        : await parseLayer(layer.record, index, { signal, wantsContents: composefs !== undefined });
     const tree = known?.tree ?? remembered?.tree ?? parsed?.tree;
     if (tree === undefined) throw new Error("a layer was not parsed");
     const needs = new Map<FileNode | SymlinkNode, FileNeeds>();

@@ -72,6 +72,12 @@ export interface LayerObjects {
   readonly objects: ReadonlyMap<FileNode | SymlinkNode, Checksum>;
 }
 
+/** The same, to be remembered. */
+export interface FinishedLayer {
+  readonly commit: Checksum;
+  readonly objectOf: (node: FileNode | SymlinkNode) => Checksum | undefined;
+}
+
 export interface ImportResult {
   readonly commit: Checksum;
   readonly account: SharingAccount;
@@ -182,17 +188,12 @@ export class OstreeImport implements Disposable {
   }
 
   /** Which objects hold the files of a finished layer, to be remembered; `undefined` where it carries its own. */
-  objectsOfLayer(index: number): LayerObjects | undefined {
+  objectsOfLayer(index: number): FinishedLayer | undefined {
     const layer = this.#image.layers[index];
     const added = this.#layers[index];
     const commit = layer && (this.#layerCommits.get(layer.digest) ?? this.#knownCommit(layer.digest));
     if (commit === undefined || added === undefined || "native" in added) return undefined;
-    const objects = new Map<FileNode | SymlinkNode, Checksum>();
-    for (const node of filesOf(added.ruled)) {
-      const checksum = this.#objects.get(node);
-      if (checksum !== undefined) objects.set(node, checksum);
-    }
-    return { commit, objects };
+    return { commit, objectOf: (node) => this.#objects.get(node) };
   }
 
   /** What became of a file that `addLayer` asked for. */
