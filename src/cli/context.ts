@@ -12,6 +12,8 @@ export interface VerbContext {
    * makes of it. `--quiet` keeps the text of verbs that change something back.
    */
   readonly print: <T>(value: T, renderHuman: (value: T) => string) => void;
+  /** Prints bytes as they are, for a verb whose result has one form only: nothing is shown in another way, or kept back. */
+  readonly write: (bytes: Uint8Array | string) => void;
   /** One line for the user, on stderr. */
   readonly warn: (text: string) => void;
   /** Descriptors that the caller gave beside stdio: a verb that starts its process again must keep them. */

@@ -56,6 +56,10 @@ function contextOf({ common, kind }: Execution, reporter: Reporter, interruption
       reporter.settle();
       process.stdout.write(renderOutput(value, format, renderHuman));
     },
+    write: (bytes) => {
+      reporter.settle();
+      process.stdout.write(bytes);
+    },
     warn: (text) => reporter.report({ kind: "notice", level: "warning", text }),
     givenFds: common.progressFd === undefined ? [] : [common.progressFd],
     // In the bundle, workers/ is beside the file that holds this.

@@ -11,6 +11,10 @@ export const backends = ["ostree", "composefs", "both"] as const;
 export const composefsDigests = ["sha512", "sha256"] as const;
 /** Of EROFS images; also their numbers in meta.json. */
 export const composefsFormats = ["0", "1", "2"] as const;
+/** As bootc names them. */
+export const erofsVersions = ["v0", "v1", "v2"] as const;
+/** Whose form or rules, where the tools of composefs differ: composefs-rs's, or those of mkcomposefs and composefs-info. */
+export const compats = ["rust", "c"] as const;
 export const pullSources = ["auto", "podman", "skopeo"] as const;
 export const listTypes = ["all", "host", "logical"] as const;
 
@@ -61,10 +65,57 @@ export interface InternalsMountOptions {
   readonly image: string;
   readonly directory: string;
   readonly repo?: string;
+  readonly bootable: boolean;
   /** 64 or 128 hex digits. */
   readonly digest?: string;
 }
 
 export interface InternalsUmountOptions {
   readonly directory: string;
+}
+
+export interface ComposefsDumpOptions {
+  /** As the user wrote it. */
+  readonly image: string;
+  readonly repo?: string;
+  readonly bootable: boolean;
+  readonly compat: (typeof compats)[number];
+}
+
+export interface ComposefsInfoOptions {
+  /** As the user wrote it. */
+  readonly image: string;
+  readonly repo?: string;
+  readonly bootable: boolean;
+  readonly objects: boolean;
+  readonly missingObjects: boolean;
+}
+
+export interface ComposefsFsckOptions {
+  readonly repo?: string;
+}
+
+export interface ComposefsMkfsOptions {
+  /** As the user wrote them. */
+  readonly source: string;
+  readonly image: string;
+  readonly fromFile: boolean;
+  /** undefined: see `--help`. */
+  readonly erofsVersion?: (typeof composefsFormats)[number];
+  readonly compat: (typeof compats)[number];
+  /** undefined: see `--help`. */
+  readonly digest?: (typeof composefsDigests)[number];
+  readonly digestStore?: string;
+  readonly printDigest: boolean;
+}
+
+/** Of `container compute-composefs-digest`. */
+export interface ComputeDigestOptions {
+  /** As the user wrote it. */
+  readonly path: string;
+  readonly writeDumpfileTo?: string;
+  readonly erofsVersion: (typeof erofsVersions)[number];
+  readonly digest: (typeof composefsDigests)[number];
+  /** False with --no-propagate-usr-to-root. */
+  readonly propagateUsrToRoot: boolean;
 }

@@ -1,4 +1,5 @@
 import { Command, CommanderError, InvalidArgumentError, Option } from "commander";
+import { declareContainerVerbs } from "./container-verbs.ts";
 import { helpStyle, pathOf, verbsBelow } from "./help.ts";
 import { declareInternalsVerbs } from "./internals-verbs.ts";
 import {
@@ -112,6 +113,7 @@ function declareProgram(verbs: Verbs, finish: Finish): Command {
     },
     finish,
   );
+  declareContainerVerbs(program, verbs, finish);
   declareInternalsVerbs(program, verbs, finish);
   return program;
 }

@@ -10,6 +10,8 @@ export interface Positional {
   /** In help texts, in capitals. */
   readonly name: string;
   readonly help: string;
+  /** What it is where the user leaves it out; without it the user must not. */
+  readonly otherwise?: string;
 }
 
 /** A verb as the user sees it in help texts, and what runs it. */
@@ -23,6 +25,8 @@ export interface VerbDeclaration<Options> {
   readonly example: string;
   readonly positionals?: readonly Positional[];
   readonly options?: readonly Option[];
+  /** "bytes": the result has but one form, and no option to print it in another. */
+  readonly result?: "bytes";
   /** Only a verb that writes catches Ctrl-C. */
   readonly kind: "reads" | "writes";
   readonly load: LoadVerb<Options>;
@@ -42,7 +46,7 @@ export function declareVerb<Options extends object>(
   declaration: VerbDeclaration<Options>,
   finish: (status: number) => void,
 ): void {
-  const { name, group, summary, details, example, positionals = [], options = [], kind, load } = declaration;
+  const { name, group, summary, details, example, positionals = [], options = [], result, kind, load } = declaration;
   const command = declareCommand(parent, name, summary)
     .helpGroup(group)
     .description([`${sentence(summary)}.`, ...(details === undefined ? [] : [details])].join(" "))
@@ -54,9 +58,12 @@ export function declareVerb<Options extends object>(
       command.setOptionValue(positional.key, value);
       return value;
     };
-    command.addArgument(new Argument(`<${positional.name}>`, positional.help).argParser(keep));
+    const { otherwise } = positional;
+    const term = otherwise === undefined ? `<${positional.name}>` : `[${positional.name}]`;
+    command.addArgument(new Argument(term, positional.help).argParser(keep));
+    if (otherwise !== undefined) command.setOptionValue(positional.key, otherwise);
   }
-  for (const option of [...options, ...outputOptions()]) command.addOption(option);
+  for (const option of [...options, ...(result === "bytes" ? [] : outputOptions())]) command.addOption(option);
   command.action(async () => {
     const { execute } = await import("./execute.ts");
     const common = command.optsWithGlobals<CommonOptions>();

@@ -1,5 +1,10 @@
 import type { VerbContext } from "./context.ts";
 import type {
+  ComposefsDumpOptions,
+  ComposefsFsckOptions,
+  ComposefsInfoOptions,
+  ComposefsMkfsOptions,
+  ComputeDigestOptions,
   ImageListOptions,
   ImagePullOptions,
   ImageReferenceOptions,
@@ -24,6 +29,11 @@ export interface Verbs {
   readonly usage: LoadVerb<UsageOptions>;
   readonly internalsMount: LoadVerb<InternalsMountOptions>;
   readonly internalsUmount: LoadVerb<InternalsUmountOptions>;
+  readonly composefsDump: LoadVerb<ComposefsDumpOptions>;
+  readonly composefsInfo: LoadVerb<ComposefsInfoOptions>;
+  readonly composefsFsck: LoadVerb<ComposefsFsckOptions>;
+  readonly composefsMkfs: LoadVerb<ComposefsMkfsOptions>;
+  readonly computeDigest: LoadVerb<ComputeDigestOptions>;
 }
 
 /** The verbs, none of them loaded yet. */
@@ -37,4 +47,9 @@ export const lazyVerbs: Verbs = {
   usage: () => import("./verbs/usage.ts"),
   internalsMount: () => import("./verbs/internals-mount.ts"),
   internalsUmount: () => import("./verbs/internals-umount.ts"),
+  composefsDump: () => import("./verbs/internals-composefs-dump.ts"),
+  composefsInfo: () => import("./verbs/internals-composefs-info.ts"),
+  composefsFsck: () => import("./verbs/internals-composefs-fsck.ts"),
+  composefsMkfs: () => import("./verbs/internals-composefs-mkfs.ts"),
+  computeDigest: () => import("./verbs/container-compute-composefs-digest.ts"),
 };

@@ -1,16 +1,11 @@
 import fs from "node:fs";
-import path from "node:path";
 import { OneholdError } from "#base/errors.ts";
 import { isErrno } from "#linux/system-error.ts";
-import { findImage, openImage, openImageFile, verifyImageFile } from "#stores/composefs/image-file.ts";
+import { verifyImageFile } from "#stores/composefs/image-file.ts";
 import { type MountedImage, mountComposefs, unmountComposefs } from "#stores/composefs/mount.ts";
-import { openRepository, type Repository, repositoryExists } from "#stores/composefs/repository.ts";
+import { type ImageName, openNamedImage } from "./composefs-image.ts";
 
-export interface MountRequest {
-  /** The folder of the composefs repository. */
-  readonly repository: string;
-  /** A digest in hex, a ref, or a path that begins with a slash or a dot. */
-  readonly image: string;
+export interface MountRequest extends ImageName {
   readonly directory: string;
   /** The fs-verity digest that the image must have, in hex. */
   readonly digest?: string;
@@ -31,23 +26,19 @@ export interface MountResult extends MountedImage {
  */
 export function mountImage(request: MountRequest): MountResult {
   const directory = existingDirectory(request.directory);
-  const folder = path.resolve(request.repository);
-  const isFile = /^[./]/.test(request.image);
-  // mkcomposefs makes objects without a repository around them.
-  const repository = isFile && !repositoryExists(folder) ? undefined : openReadable(folder);
-  const secure = repository?.secure === true;
-  const id = repository === undefined || isFile ? undefined : findImage(repository, request.image);
-  using image = repository === undefined || id === undefined ? openImageFile(request.image) : openImage(repository, id);
+  using image = openNamedImage(request);
+  const { id } = image;
+  const secure = image.repository?.secure === true;
   const { digest = id } = request;
   for (const demanded of new Set([digest, id])) {
-    if (demanded !== undefined) verifyImageFile(image.fd, demanded, secure);
+    if (demanded !== undefined) verifyImageFile(image.file.fd, demanded, secure);
   }
   const mounted = mountComposefs(
     {
-      imageFd: image.fd,
+      imageFd: image.file.fd,
       name: request.image,
       digest,
-      objects: path.join(folder, "objects"),
+      objects: image.objects,
       requireVerity: secure,
     },
     directory,
@@ -72,18 +63,4 @@ function existingDirectory(directory: string): string {
     subject: directory,
     hint: "Make the directory first.",
   });
-}
-
-/** ext4 opens no file that has fs-verity where the kernel was built without. */
-function openReadable(folder: string): Repository {
-  try {
-    return openRepository(folder);
-  } catch (error) {
-    if (!isErrno(error, "EOPNOTSUPP")) throw error;
-    throw new OneholdError("unsupported", `this kernel can't read ${folder}: its files have fs-verity`, {
-      cause: error,
-      subject: folder,
-      hint: "Boot a kernel with CONFIG_FS_VERITY.",
-    });
-  }
 }

@@ -35,7 +35,7 @@ const magic = "onehold layer 1\n";
 const digestLength = 32;
 
 const kinds = { directory: 0, file: 1, symlink: 2, special: 3, again: 4 } as const;
-const specialTypes = ["fifo", "char", "block"] as const;
+const specialTypes = ["fifo", "char", "block", "socket"] as const;
 const flagImplied = 1;
 const flagOpaque = 2;
 const flagTimed = 4;

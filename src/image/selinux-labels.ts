@@ -142,8 +142,10 @@ function typeOf(node: TreeNode): FileType {
     case "symlink":
       return "l";
     case "special":
-      return node.type === "fifo" ? "p" : node.type === "char" ? "c" : "b";
+      return typesOfSpecial[node.type];
     default:
       return unreachable(node);
   }
 }
+
+const typesOfSpecial = { fifo: "p", char: "c", block: "b", socket: "s" } as const;

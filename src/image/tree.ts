@@ -52,7 +52,8 @@ export interface SymlinkNode {
 export interface SpecialNode {
   readonly kind: "special";
   readonly metadata: FileMetadata;
-  readonly type: "fifo" | "char" | "block";
+  /** No layer has a socket, but a directory may. */
+  readonly type: "fifo" | "char" | "block" | "socket";
   readonly deviceMajor: number;
   readonly deviceMinor: number;
   readonly mtime: Timestamp;

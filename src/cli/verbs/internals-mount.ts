@@ -1,14 +1,15 @@
 import path from "node:path";
+import { nameOfImage } from "#host/composefs-image.ts";
 import { mountImage, type MountResult } from "#host/composefs-mount.ts";
 import type { VerbContext } from "../context.ts";
 import type { InternalsMountOptions } from "../options.ts";
 
 /** Acts where it is called: in no mount namespace of its own, unlike verbs that start podman. */
 export async function run(options: InternalsMountOptions, context: VerbContext): Promise<number> {
-  const { repo = path.join(context.sysroot, "composefs"), ...request } = options;
-  const { image, directory, digest } = request;
+  const { repo: repository = path.join(context.sysroot, "composefs"), directory, digest, bootable } = options;
+  const image = await nameOfImage({ repository, image: options.image }, bootable);
   const demanded = digest === undefined ? {} : { digest };
-  context.print(mountImage({ repository: repo, image, directory, ...demanded }), render);
+  context.print(mountImage({ repository, image, directory, ...demanded }), render);
   return 0;
 }
 

@@ -16,7 +16,7 @@ import { recallLayer, rememberLayer } from "./layer-memory.ts";
 import { layersOf, type LayerToProject, mostBytesFirst, parseLayer, recallStream } from "./layers.ts";
 import { beginOstree, findInOstree, type OstreeProjection, publishOstree } from "./ostree.ts";
 import type { ProjectionRequest } from "./request.ts";
-import type { Work, WorkDone } from "./work.ts";
+import { type Work, type WorkDone, workerEntry } from "./work.ts";
 
 /** What each of the backend's stores holds of an image; absent: the backend does not have that store. */
 export interface Projections {
@@ -96,7 +96,7 @@ class Reading {
   }
 
   async run(): Promise<void> {
-    await using pool = new WorkerPool<Work, WorkDone>(workerEntry(this.#context), availableParallelism());
+    await using pool = new WorkerPool<Work, WorkDone>(workerEntry(this.#context.workers), availableParallelism());
     const pass = this.#makePass(pool);
     try {
       for (const [index, layer] of mostBytesFirst(this.#layers)) {
@@ -199,8 +199,4 @@ async function stageStream(
     if (!(error instanceof OneholdError) || (error.code !== "unsupported" && error.code !== "not-found")) throw error;
     composefs.takeRefusal(error);
   }
-}
-
-function workerEntry(context: HostContext): URL {
-  return new URL(`file-reader${context.workers.pathname.endsWith("/src/workers/") ? ".ts" : ".mjs"}`, context.workers);
 }

@@ -9,3 +9,8 @@ export type WorkDone = { readonly files: FileRead[] } | { readonly stream: Objec
 export async function doWork(work: Work): Promise<WorkDone> {
   return "files" in work ? { files: readFiles(work.files) } : { stream: await stageLayerStream(work.stream) };
 }
+
+/** The module that does it, in the folder with the entry points of worker threads. */
+export function workerEntry(workers: URL): URL {
+  return new URL(`file-reader${workers.pathname.endsWith("/src/workers/") ? ".ts" : ".mjs"}`, workers);
+}

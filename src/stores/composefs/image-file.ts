@@ -95,6 +95,6 @@ function demandFile(file: Descriptor, name: string): Descriptor {
 function noImage(repository: string, name: string): OneholdError {
   return new OneholdError("not-found", `there is no composefs image ${name} in ${repository}`, {
     subject: name,
-    hint: "Name it by its digest in hex, by a ref below images/refs, or as a file: with a path that begins with / or ./.",
+    hint: "Name it by its digest in hex, by a ref below images/refs, by the name of a container image, or as a file: with a path that begins with / or ./.",
   });
 }

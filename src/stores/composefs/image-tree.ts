@@ -55,6 +55,6 @@ function metadataOf({ mode, uid, gid, xattrs }: FileMetadata, mtime: Timestamp |
 
 /** Linux's encoding in 32 bits, see new_encode_dev() in linux/kdev_t.h. */
 function deviceNumber({ type, deviceMajor, deviceMinor }: SpecialNode): number {
-  if (type === "fifo") return 0;
+  if (type === "fifo" || type === "socket") return 0;
   return ((deviceMinor & 0xff) | ((deviceMajor & 0xfff) << 8) | ((deviceMinor & 0xfff00) << 12)) >>> 0;
 }

@@ -26,7 +26,12 @@ const prefixes = Array.from({ length: 256 }, (_, i) => i.toString(16).padStart(2
 /** Who makes one holds the repository's lock. @throws "unsupported" for a repository that we may only read */
 export function makeStaging(repository: Repository): Staging {
   refuseReadOnlyRepository(repository);
-  const directory = path.join(repository.path, namePrefix + randomBytes(6).toString("hex"));
+  return makeStagingIn(repository.path);
+}
+
+/** The same for a mere folder of objects, which belongs to no repository. */
+export function makeStagingIn(folder: string): Staging {
+  const directory = path.join(folder, namePrefix + randomBytes(6).toString("hex"));
   fs.mkdirSync(directory, { mode: 0o700 });
   const descriptor = openDirectory(directory);
   if (!tryFlock(descriptor.fd, "exclusive")) throw new Error(`${directory} is locked by somebody else`);
@@ -86,9 +91,13 @@ export function stageObject(
  * One sync of the file system does for all what an fsync for each would.
  */
 export function publishStaged(repository: Repository, staging: Staging): { published: number } {
+  return publishInto(path.join(repository.path, "objects"), staging);
+}
+
+/** The same for a mere folder of objects. */
+export function publishInto(objects: string, staging: Staging): { published: number } {
   using directory = openDirectory(staging.path);
   syncfs(directory.fd);
-  const objects = path.join(repository.path, "objects");
   fs.mkdirSync(objects, { recursive: true, mode: 0o755 });
   let published = 0;
   for (const prefix of prefixes)

@@ -90,4 +90,9 @@ process.exitCode = await runProgram(process.argv.slice(2), {
   usage: fake("usage"),
   internalsMount: fake("internals mount"),
   internalsUmount: fake("internals umount"),
+  composefsDump: fake("internals composefs dump"),
+  composefsInfo: fake("internals composefs info"),
+  composefsFsck: fake("internals composefs fsck"),
+  composefsMkfs: fake("internals composefs mkfs"),
+  computeDigest: fake("container compute-composefs-digest"),
 });

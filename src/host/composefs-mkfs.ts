@@ -1,0 +1,142 @@
+import fs from "node:fs";
+import path from "node:path";
+import { OneholdError } from "#base/errors.ts";
+import type { VerityAlgorithm } from "#base/verity-algorithm.ts";
+import { DumpParser } from "#formats/composefs-dump-parser.ts";
+import type { ImageFormat } from "#formats/composefs-meta.ts";
+import { type ComposefsCompat, type ComposefsDirectory, isWhiteout } from "#formats/composefs-tree.ts";
+import { writeErofs } from "#formats/erofs-writer.ts";
+import { verityDigest } from "#formats/fs-verity.ts";
+import { type Descriptor, openFile } from "#linux/descriptor.ts";
+import { writeFileDurably } from "#linux/durable.ts";
+import { isErrno, withSystemErrors } from "#linux/system-error.ts";
+import { composefsTree } from "#stores/composefs/image-tree.ts";
+import { seal } from "#stores/composefs/seal.ts";
+import { makeStagingIn, publishInto } from "#stores/composefs/staging.ts";
+import { scanDirectory } from "./root-directory.ts";
+import { readContents, type ReadingContext } from "./root-directory-contents.ts";
+
+/** What to make an image of, and how. */
+export interface MkfsRequest {
+  /** A directory, or a dump file: `-` for stdin. */
+  readonly source: string;
+  readonly fromFile: boolean;
+  readonly image: string;
+  readonly compat: ComposefsCompat;
+  /** undefined: 1; with "c" 0, or 1 where there are whiteouts. */
+  readonly format: ImageFormat | undefined;
+  /** undefined: sha512; with "c" sha256. */
+  readonly algorithm: VerityAlgorithm | undefined;
+  /** Where the objects go. */
+  readonly digestStore: string | undefined;
+}
+
+export interface MadeImage {
+  readonly image: string;
+  readonly format: ImageFormat;
+  readonly algorithm: VerityAlgorithm;
+  /** The image's fs-verity digest, in hex. */
+  readonly digest: string;
+  /** Bytes of the image itself. */
+  readonly size: number;
+  /** Objects that the store did not have before; null without a store. */
+  readonly newObjects: number | null;
+}
+
+/**
+ * Makes a composefs image of a directory or a dump file, in one step: a file that is there stays as it was until the
+ * new one is whole. Errors: "not-found", "corrupt" for a dump file that is none, "unsupported" for what no image can hold.
+ */
+export async function makeImage(request: MkfsRequest, context: ReadingContext): Promise<MadeImage> {
+  const { source, fromFile, image, compat, digestStore } = request;
+  const algorithm = request.algorithm ?? (compat === "c" ? "sha256" : "sha512");
+  refuseDirectory(image);
+  const { tree, newObjects } = fromFile
+    ? { tree: readDump(source, compat), newObjects: null }
+    : await readDirectory(source, compat, algorithm, digestStore, context);
+  const format = request.format ?? (compat === "rust" || hasWhiteouts(tree) ? 1 : 0);
+  const bytes = writeErofs(tree, { format, compat });
+  writeFileDurably(image, bytes);
+  const digest = verityDigest(algorithm, bytes).toString("hex");
+  return { image, format, algorithm, digest, size: bytes.length, newObjects };
+}
+
+async function readDirectory(
+  source: string,
+  compat: ComposefsCompat,
+  algorithm: VerityAlgorithm,
+  digestStore: string | undefined,
+  context: ReadingContext,
+): Promise<{ tree: ComposefsDirectory; newObjects: number | null }> {
+  const scanned = scanDirectory(source, compat === "c" ? "split" : "kept");
+  if (digestStore === undefined) {
+    const contentOf = await readContents(source, scanned, algorithm, context);
+    return { tree: composefsTree(scanned, contentOf), newObjects: null };
+  }
+  withSystemErrors(() => fs.mkdirSync(digestStore, { recursive: true, mode: 0o755 }));
+  using staging = makeStagingIn(digestStore);
+  const contentOf = await readContents(source, scanned, algorithm, context, {
+    objects: digestStore,
+    staging: staging.path,
+    policy: { method: "reflink", allowCopy: true, sealSources: false },
+  });
+  sealAll(staging.path, algorithm);
+  const { published } = publishInto(digestStore, staging);
+  return { tree: composefsTree(scanned, contentOf), newObjects: published };
+}
+
+/** Gives new objects fs-verity where the file system has it, as mkcomposefs does. */
+function sealAll(staging: string, algorithm: VerityAlgorithm): void {
+  for (const prefix of fs.readdirSync(staging)) {
+    const folder = path.join(staging, prefix);
+    for (const name of fs.readdirSync(folder)) {
+      using file = openFile(path.join(folder, name), fs.constants.O_RDONLY);
+      if (seal(file.fd, algorithm) === "unsupported") return;
+    }
+  }
+}
+
+const pieceSize = 1 << 20;
+
+function readDump(source: string, compat: ComposefsCompat): ComposefsDirectory {
+  const parser = new DumpParser(compat);
+  using file = source === "-" ? undefined : openDump(source);
+  const fd = file?.fd ?? 0;
+  const piece = Buffer.allocUnsafeSlow(pieceSize);
+  for (;;) {
+    const count = withSystemErrors(() => fs.readSync(fd, piece));
+    if (count === 0) return parser.end();
+    parser.push(piece.subarray(0, count));
+  }
+}
+
+function openDump(source: string): Descriptor {
+  let file: Descriptor;
+  try {
+    file = openFile(source, fs.constants.O_RDONLY);
+  } catch (error) {
+    if (!isErrno(error, "ENOENT", "ENOTDIR")) throw error;
+    throw new OneholdError("not-found", `there is no dump file ${source}`, { cause: error, subject: source });
+  }
+  if (!fs.fstatSync(file.fd).isDirectory()) return file;
+  file[Symbol.dispose]();
+  throw new OneholdError("usage", `${source} is a directory, no dump file`, {
+    subject: source,
+    hint: "Leave --from-file out to make an image of the directory.",
+  });
+}
+
+function refuseDirectory(image: string): void {
+  if (!fs.statSync(image, { throwIfNoEntry: false })?.isDirectory()) return;
+  throw new OneholdError("usage", `${image} is a directory: the image is a file`, {
+    subject: image,
+    hint: "Name a file in it.",
+  });
+}
+
+/** Format 0 shows them otherwise than what they are of: mkcomposefs takes 1 then. */
+function hasWhiteouts(directory: ComposefsDirectory): boolean {
+  return directory.entries
+    .values()
+    .some((inode) => (inode.kind === "directory" ? hasWhiteouts(inode) : isWhiteout(inode)));
+}
