@@ -78,7 +78,7 @@ async function readDirectory(
   const contentOf = await readContents(source, scanned, algorithm, context, {
     objects: digestStore,
     staging: staging.path,
-    policy: { method: "reflink", allowCopy: true, sealSources: false },
+    policy: { method: "reflink", allowCopy: true, sealSources: false, ownInodes: true },
   });
   sealAll(staging.path, algorithm);
   const { published } = publishInto(digestStore, staging);

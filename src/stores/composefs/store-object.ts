@@ -21,6 +21,8 @@ export interface ObjectPolicy extends SharingPolicy {
    * more; without that such files are copied, or refused.
    */
   readonly sealSources: boolean;
+  /** No hardlinks, in a folder whose files may be changed. */
+  readonly ownInodes?: true;
 }
 
 /** `present`: the repository has the object, or this import made it of an equal file. */
@@ -39,7 +41,8 @@ export function storeObject(
   if (isPresent(target, id, source.stat.size)) return "present";
   const staged = `${target.staging}/${objectPathOf(id)}`;
   // An object's owner, mode and times are nobody's business: any file will do.
-  const metadata = target.secure && !policy.sealSources ? "own-inode" : "any";
+  const own = policy.ownInodes === true || (target.secure && !policy.sealSources);
+  const metadata = own ? "own-inode" : "any";
   const outcome = shareContent({ ...source, metadata }, staged, policy, setMode);
   if (outcome === "exists") return "present";
   if (!target.secure || outcome === "refused" || seals(target, staged, id)) return outcome;
