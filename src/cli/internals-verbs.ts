@@ -150,7 +150,7 @@ function declareComposefsVerbs(internals: Command, verbs: Verbs, finish: (status
         compatOption("whose image, byte by byte: composefs-rs's or mkcomposefs's, which knows no hardlinks of a directory"),
         choice("--digest <NAME>", "of objects and the image (default: sha512; with --compat c sha256)", composefsDigests),
         new Option("--digest-store <DIR>", "put the objects there, shared where the file system can").conflicts("fromFile"),
-        flag("--print-digest", "print the image's fs-verity digest, and nothing else"),
+        flag("--print-digest", "print the image's fs-verity digest, and nothing else").conflicts(["json", "format"]),
       ],
       kind: "writes",
       load: verbs.composefsMkfs,

@@ -6,9 +6,9 @@ import { writeErofs } from "#formats/erofs-writer.ts";
 import { verityDigest } from "#formats/fs-verity.ts";
 import { withComposefsLabels } from "#image/selinux-labels.ts";
 import { composefsPolicy } from "#image/selinux-policy.ts";
-import { writeFileDurably } from "#linux/durable.ts";
 import { applyBootRules, applyImageRules } from "#stores/composefs/image-rules.ts";
 import { composefsTree } from "#stores/composefs/image-tree.ts";
+import { demandOutputFile, writeOutputFile } from "./output-file.ts";
 import { demandOtherRoot, readFileOf, scanDirectory } from "./root-directory.ts";
 import { readContents, type ReadingContext } from "./root-directory-contents.ts";
 
@@ -31,8 +31,9 @@ export interface BootDigestRequest {
  */
 export async function computeBootDigest(request: BootDigestRequest, context: ReadingContext): Promise<string> {
   const { format, algorithm, dumpFile } = request;
+  if (dumpFile !== undefined) demandOutputFile(dumpFile);
   const tree = await bootTree(request, context);
-  if (dumpFile !== undefined) writeFileDurably(dumpFile, writeDump(tree));
+  if (dumpFile !== undefined) writeOutputFile(dumpFile, writeDump(tree));
   return verityDigest(algorithm, writeErofs(tree, { format })).toString("hex");
 }
 

@@ -1,3 +1,4 @@
+import fs from "node:fs";
 import path from "node:path";
 import { isDigest } from "#base/digest.ts";
 import { OneholdError } from "#base/errors.ts";
@@ -52,7 +53,14 @@ export function openNamedImage({ repository: directory, image }: ImageName): Nam
  * "usage" where `bootable` has no meaning.
  */
 export async function nameOfImage({ repository: directory, image }: ImageName, bootable: boolean): Promise<string> {
-  const tagged = isPath(image) ? undefined : await imageOfTag(openReadable(path.resolve(directory)), image, bootable);
+  const folder = path.resolve(directory);
+  if (!isPath(image) && !repositoryExists(folder) && fs.existsSync(image)) {
+    throw new OneholdError("not-found", `no composefs repository at ${folder}, in which ${image} would be an image`, {
+      subject: image,
+      hint: `Write ./${image} for the file of that name.`,
+    });
+  }
+  const tagged = isPath(image) ? undefined : await imageOfTag(openReadable(folder), image, bootable);
   if (tagged !== undefined) return tagged;
   if (!bootable) return image;
   throw new OneholdError("usage", `${image} is not the tag of a container image, so --bootable has no choice`, {

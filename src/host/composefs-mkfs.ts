@@ -8,11 +8,11 @@ import { type ComposefsCompat, type ComposefsDirectory, isWhiteout } from "#form
 import { writeErofs } from "#formats/erofs-writer.ts";
 import { verityDigest } from "#formats/fs-verity.ts";
 import { type Descriptor, openFile } from "#linux/descriptor.ts";
-import { writeFileDurably } from "#linux/durable.ts";
 import { isErrno, withSystemErrors } from "#linux/system-error.ts";
 import { composefsTree } from "#stores/composefs/image-tree.ts";
 import { seal } from "#stores/composefs/seal.ts";
 import { makeStagingIn, publishInto } from "#stores/composefs/staging.ts";
+import { demandOutputFile, writeOutputFile } from "./output-file.ts";
 import { scanDirectory } from "./root-directory.ts";
 import { readContents, type ReadingContext } from "./root-directory-contents.ts";
 
@@ -50,13 +50,13 @@ export interface MadeImage {
 export async function makeImage(request: MkfsRequest, context: ReadingContext): Promise<MadeImage> {
   const { source, fromFile, image, compat, digestStore } = request;
   const algorithm = request.algorithm ?? (compat === "c" ? "sha256" : "sha512");
-  refuseDirectory(image);
+  demandOutputFile(image);
   const { tree, newObjects } = fromFile
     ? { tree: readDump(source, compat), newObjects: null }
     : await readDirectory(source, compat, algorithm, digestStore, context);
   const format = request.format ?? (compat === "rust" || hasWhiteouts(tree) ? 1 : 0);
   const bytes = writeErofs(tree, { format, compat });
-  writeFileDurably(image, bytes);
+  writeOutputFile(image, bytes);
   const digest = verityDigest(algorithm, bytes).toString("hex");
   return { image, format, algorithm, digest, size: bytes.length, newObjects };
 }
@@ -68,12 +68,18 @@ async function readDirectory(
   digestStore: string | undefined,
   context: ReadingContext,
 ): Promise<{ tree: ComposefsDirectory; newObjects: number | null }> {
+  if (fs.statSync(source, { throwIfNoEntry: false })?.isFile()) {
+    throw new OneholdError("usage", `${source} is a file, not a directory`, {
+      subject: source,
+      hint: "With --from-file it is read as a dump file.",
+    });
+  }
   const scanned = scanDirectory(source, compat === "c" ? "split" : "kept");
   if (digestStore === undefined) {
     const contentOf = await readContents(source, scanned, algorithm, context);
     return { tree: composefsTree(scanned, contentOf), newObjects: null };
   }
-  withSystemErrors(() => fs.mkdirSync(digestStore, { recursive: true, mode: 0o755 }));
+  makeStore(digestStore);
   using staging = makeStagingIn(digestStore);
   const contentOf = await readContents(source, scanned, algorithm, context, {
     objects: digestStore,
@@ -83,6 +89,19 @@ async function readDirectory(
   sealAll(staging.path, algorithm);
   const { published } = publishInto(digestStore, staging);
   return { tree: composefsTree(scanned, contentOf), newObjects: published };
+}
+
+function makeStore(folder: string): void {
+  try {
+    withSystemErrors(() => fs.mkdirSync(folder, { recursive: true, mode: 0o755 }));
+  } catch (error) {
+    if (!isErrno(error, "EEXIST", "ENOTDIR")) throw error;
+    throw new OneholdError("not-found", `${folder} is not a directory, so objects can't go there`, {
+      cause: error,
+      subject: folder,
+      hint: "Name a directory with --digest-store; it is made where it is missing.",
+    });
+  }
 }
 
 /** Gives new objects fs-verity where the file system has it, as mkcomposefs does. */
@@ -99,9 +118,21 @@ function sealAll(staging: string, algorithm: VerityAlgorithm): void {
 const pieceSize = 1 << 20;
 
 function readDump(source: string, compat: ComposefsCompat): ComposefsDirectory {
-  const parser = new DumpParser(compat);
   using file = source === "-" ? undefined : openDump(source);
-  const fd = file?.fd ?? 0;
+  try {
+    return parse(file?.fd ?? 0, compat);
+  } catch (error) {
+    if (!(error instanceof OneholdError) || error.code !== "corrupt") throw error;
+    throw new OneholdError("corrupt", `${source === "-" ? "stdin" : source}: ${error.message}`, {
+      cause: error,
+      subject: source,
+      hint: "`onehold internals composefs dump` and `composefs-info dump` print what can be read here.",
+    });
+  }
+}
+
+function parse(fd: number, compat: ComposefsCompat): ComposefsDirectory {
+  const parser = new DumpParser(compat);
   const piece = Buffer.allocUnsafeSlow(pieceSize);
   for (;;) {
     const count = withSystemErrors(() => fs.readSync(fd, piece));
@@ -116,21 +147,17 @@ function openDump(source: string): Descriptor {
     file = openFile(source, fs.constants.O_RDONLY);
   } catch (error) {
     if (!isErrno(error, "ENOENT", "ENOTDIR")) throw error;
-    throw new OneholdError("not-found", `there is no dump file ${source}`, { cause: error, subject: source });
+    throw new OneholdError("not-found", `there is no dump file ${source}`, {
+      cause: error,
+      subject: source,
+      hint: "Name the file, or - for stdin.",
+    });
   }
   if (!fs.fstatSync(file.fd).isDirectory()) return file;
   file[Symbol.dispose]();
   throw new OneholdError("usage", `${source} is a directory, no dump file`, {
     subject: source,
     hint: "Leave --from-file out to make an image of the directory.",
-  });
-}
-
-function refuseDirectory(image: string): void {
-  if (!fs.statSync(image, { throwIfNoEntry: false })?.isDirectory()) return;
-  throw new OneholdError("usage", `${image} is a directory: the image is a file`, {
-    subject: image,
-    hint: "Name a file in it.",
   });
 }
 

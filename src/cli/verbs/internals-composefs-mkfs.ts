@@ -7,7 +7,9 @@ export async function run(options: ComposefsMkfsOptions, context: VerbContext): 
   const { source, image, fromFile, compat, erofsVersion, digest: algorithm, digestStore, printDigest } = options;
   const format = erofsVersion === undefined ? undefined : formats[erofsVersion];
   const made = await makeImage({ source, image, fromFile, compat, format, algorithm, digestStore }, context);
-  context.print(made, printDigest ? ({ digest }) => digest : render);
+  // Asked for, so --quiet does not keep it back.
+  if (printDigest) context.write(`${made.digest}\n`);
+  else context.print(made, render);
   return 0;
 }
 

@@ -31,7 +31,7 @@ const layers: readonly (readonly Entry[])[] = [
     hardlink("usr/lib/second", "usr/lib/first", at(7)),
     // Another label than its other name has.
     hardlink("usr/lib/linked", "usr/lib/first", at(7)),
-    file(Buffer.from("usr/lib/caf\xe9", "latin1"), "", at(8)),
+    file("usr/lib/café\n", "", at(8)),
     symlink("lib", "usr/lib", at(9)),
     fifo("usr/lib/fifo", at(10)),
     device("usr/lib/null", "char", [1, 3], at(11)),
@@ -68,14 +68,14 @@ export interface PulledImage {
   readonly images: Readonly<Record<string, string>>;
 }
 
-/** A sysroot with a composefs repository, and a host image pulled into it. `folder` is on a file system with reflinks. */
+/** A sysroot of both backends, and a host image pulled into it. `folder` is on a file system with reflinks. */
 export async function pullHostImage(folder: string): Promise<PulledImage> {
   const layout = makeOciLayout(join(folder, "layout"));
   const blobs = [];
   for (const entries of layers) blobs.push(await addLayer(layout, { entries }));
   addImage(layout, { tag: "host", layers: blobs, labels: { "containers.bootc": "1" } });
   const sysroot = folder;
-  const init = await tryOnehold(sysroot, ["init", "--backend", "composefs"]);
+  const init = await tryOnehold(sysroot, ["init", "--backend", "both"]);
   if (init.status !== 0) throw new Error(describeEnd(init));
   const reference = `oci:${layout.folder}:host`;
   const report = await onehold<PullReport & { composefs: { images: Record<string, string>; refused: string[] } }>(
