@@ -147,9 +147,17 @@ function declareComposefsVerbs(internals: Command, verbs: Verbs, finish: (status
           "the format (default: 1; with --compat c as mkcomposefs, 0, or 1 where there are whiteouts)",
           composefsFormats,
         ),
-        compatOption("whose image, byte by byte: composefs-rs's or mkcomposefs's, which knows no hardlinks of a directory"),
-        choice("--digest <NAME>", "of objects and the image (default: sha512; with --compat c sha256)", composefsDigests),
-        new Option("--digest-store <DIR>", "put the objects there, shared where the file system can").conflicts("fromFile"),
+        compatOption(
+          "whose image, byte by byte: composefs-rs's or mkcomposefs's, which knows no hardlinks of a directory",
+        ),
+        choice(
+          "--digest <NAME>",
+          "of objects and the image (default: sha512; with --compat c sha256)",
+          composefsDigests,
+        ),
+        new Option("--digest-store <DIR>", "put the objects there, shared where the file system can").conflicts(
+          "fromFile",
+        ),
         flag("--print-digest", "print the image's fs-verity digest, and nothing else").conflicts(["json", "format"]),
       ],
       kind: "writes",

@@ -76,7 +76,9 @@ function isPath(image: string): boolean {
 async function imageOfTag(repository: Repository, text: string, boot: boolean): Promise<ObjectId | undefined> {
   const name = nameInStore(text);
   const found = listComposefsImages(repository).find(({ manifestDigest, tags }) =>
-    isDigest(text) ? manifestDigest === text : tags.some((tag) => tag === text || (name !== undefined && isNamed(tag, name))),
+    isDigest(text)
+      ? manifestDigest === text
+      : tags.some((tag) => tag === text || (name !== undefined && isNamed(tag, name))),
   );
   const image = found && (await readImage(repository, found.manifestDigest));
   if (image === undefined) return undefined;

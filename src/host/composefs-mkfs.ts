@@ -11,7 +11,7 @@ import { type Descriptor, openFile } from "#linux/descriptor.ts";
 import { isErrno, withSystemErrors } from "#linux/system-error.ts";
 import { composefsTree } from "#stores/composefs/image-tree.ts";
 import { seal } from "#stores/composefs/seal.ts";
-import { makeStagingIn, publishInto } from "#stores/composefs/staging.ts";
+import { clearStaging, makeStagingIn, publishInto } from "#stores/composefs/staging.ts";
 import { demandOutputFile, writeOutputFile } from "./output-file.ts";
 import { scanDirectory } from "./root-directory.ts";
 import { readContents, type ReadingContext } from "./root-directory-contents.ts";
@@ -80,6 +80,7 @@ async function readDirectory(
     return { tree: composefsTree(scanned, contentOf), newObjects: null };
   }
   makeStore(digestStore);
+  clearStaging({ path: digestStore });
   using staging = makeStagingIn(digestStore);
   const contentOf = await readContents(source, scanned, algorithm, context, {
     objects: digestStore,

@@ -18,7 +18,9 @@ function render({ repository, objects, bytes, streams, images, problems, labels 
     const name = tags.length === 0 ? image : tags.join(", ");
     lines.push(
       `notice: ${name}: ${formatCount(files, "file")} would be labelled otherwise by libselinux than by composefs-rs`,
-      ...examples.map((each) => `  ${each.path}: ${each.libselinux ?? "no label"}, not ${each.composefs ?? "no label"}`),
+      ...examples.map(
+        (each) => `  ${each.path}: ${each.libselinux ?? "no label"}, not ${each.composefs ?? "no label"}`,
+      ),
       ...(files > examples.length ? [`  and ${files - examples.length} more`] : []),
     );
   }

@@ -46,7 +46,7 @@ export function makeStagingIn(folder: string): Staging {
 }
 
 /** Removes what killed imports left; a folder that a living one holds stays. Returns how many went. */
-export function clearStaging(repository: Repository): number {
+export function clearStaging(repository: Pick<Repository, "path">): number {
   let cleared = 0;
   for (const name of fs.readdirSync(repository.path)) {
     if (!name.startsWith(namePrefix)) continue;

@@ -68,8 +68,8 @@ test("what is told of an image is what find, stat, fsverity and composefs-info s
   const [verity] = (await runModern(["fsverity", "digest", "--compact", image.file])).trim().split(" ");
   assert.deepEqual([info.format, info.algorithm, info.digest], [0, "sha256", verity]);
   assert.equal(info.size, readFileSync(image.file).length);
-  const count = async (...test: string[]) =>
-    (await runProgram("find", [source, ...test, "-printf", "."])).length;
+  const count = async (...criteria: string[]) =>
+    (await runProgram("find", [source, ...criteria, "-printf", "."])).length;
   assert.deepEqual(info.inodes, {
     directories: await count("-type", "d"),
     files: await count("-type", "f"),
@@ -84,11 +84,17 @@ test("what is told of an image is what find, stat, fsverity and composefs-info s
     [await count("-type", "f", "-size", "-65c"), await count("-type", "f", "-size", "+64c")],
   );
   const sizes = (await runProgram("find", [source, "-type", "f", "-printf", "%s\n"])).trim().split("\n").map(Number);
-  assert.equal(info.inline.bytes + info.external.bytes, sizes.reduce((sum, size) => sum + size, 0));
+  assert.equal(
+    info.inline.bytes + info.external.bytes,
+    sizes.reduce((sum, size) => sum + size, 0),
+  );
   const objects = await runModern(["composefs-info", "objects", image.file]);
   assert.equal(await printed("info", image.file, "--objects"), objects);
   assert.deepEqual([info.objects.count, info.missingObjects], [objects.trim().split("\n").length, 0]);
-  assert.match(await printed("info", image.digest), /^format {5}V0\ndigest {5}sha256:[0-9a-f]{64}\nsize {7}57\.3 kB \(57344 bytes\)\n/);
+  assert.match(
+    await printed("info", image.digest),
+    /^format {5}V0\ndigest {5}sha256:[0-9a-f]{64}\nsize {7}57\.3 kB \(57344 bytes\)\n/,
+  );
 });
 
 test("objects that are missing are those that composefs-info misses", async () => {
@@ -120,7 +126,11 @@ test("what is no image is refused, and said how", async () => {
   };
   const empty = join(folder.path, "empty");
   const refusals: readonly (readonly [args: readonly string[], status: number, words: RegExp])[] = [
-    [[file("short", bytes.subarray(0, 8192))], 1, /short: a composefs image is damaged: its size is not what it states/],
+    [
+      [file("short", bytes.subarray(0, 8192))],
+      1,
+      /short: a composefs image is damaged: its size is not what it states/,
+    ],
     [[file("text", Buffer.from("text\n"))], 1, /text: a composefs image is damaged: its size of 5 bytes/],
     [[file("nothing", Buffer.alloc(0))], 1, /nothing: a composefs image is damaged/],
     [[file("zeros", Buffer.alloc(8192))], 1, /zeros: a composefs image is damaged: it does not begin as one/],

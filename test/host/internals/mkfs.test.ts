@@ -31,6 +31,10 @@ async function mkfs(...args: string[]): Promise<string> {
   return ended.stdout;
 }
 
+async function made(...args: string[]): Promise<{ format: number; newObjects: number | null }> {
+  return JSON.parse(await mkfs(...args, "--json")) as { format: number; newObjects: number | null };
+}
+
 const at = (name: string): string => join(folder.path, name);
 const read = (name: string): Buffer => readFileSync(at(name));
 
@@ -51,7 +55,7 @@ test("of a directory, the image and objects are mkcomposefs's", async () => {
     await mkfs(source, at("ours"), "--compat", "c", "--erofs-version", format);
     assert.ok(read("ours").equals(read(format)), `format ${format}`);
   }
-  const stored = JSON.parse(await mkfs(source, at("ours"), "--compat", "c", "--digest-store", at("objects"), "--json"));
+  const stored = await made(source, at("ours"), "--compat", "c", "--digest-store", at("objects"));
   assert.ok(read("ours").equals(read("default")));
   await runProgram("diff", ["-r", at("theirs"), at("objects")]);
   const objects = readdirSync(at("objects"), { recursive: true, withFileTypes: true }).filter((file) => file.isFile());
@@ -73,7 +77,7 @@ test("a directory with whiteouts makes format 1, as with mkcomposefs", async () 
   cpSync(join(source, "usr/a b"), tree, { recursive: true });
   await runProgram("mknod", [join(tree, "gone"), "c", "0", "0"]);
   await runModern(["mkcomposefs", tree, at("theirs-whiteouts")]);
-  const { format } = JSON.parse(await mkfs(tree, at("ours"), "--compat", "c", "--json"));
+  const { format } = await made(tree, at("ours"), "--compat", "c");
   assert.equal(format, 1);
   assert.ok(read("ours").equals(read("theirs-whiteouts")));
 });
@@ -112,7 +116,9 @@ test("hardlinks are kept as composefs-rs keeps them, in each format", async () =
     await mkfs(tree, at("ours"), "--erofs-version", format, "--digest", "sha256");
     const { stdout } = await tryOnehold(folder.path, ["internals", "composefs", "dump", at("ours")]);
     const lines = stdout.split("\n").map((line) => line.split(" "));
-    const links = lines.filter(([, , mode]) => mode?.startsWith("@")).map(([path, , , , , , , , target]) => [path, target]);
+    const links = lines
+      .filter(([, , mode]) => mode?.startsWith("@"))
+      .map(([path, , , , , , , , target]) => [path, target]);
     assert.deepEqual(links, [
       ["/below/a", "/b"],
       ["/c", "/b"],

@@ -19,7 +19,9 @@ describe("help", atOnce, () => {
     for (const flag of ["--help", "-h"]) {
       const { status, stdout, stderr } = await runFakeProgram(flag);
       assert.deepEqual([status, stderr], [0, ""]);
-      const verbs = stdout.matchAll(/^ {2}((?:image |internals )?[a-z]+)(?: [A-Z]+)* {2,}\S/gm).map(([, verb]) => verb);
+      const verbs = stdout
+        .matchAll(/^ {2}((?:image |container |internals (?:composefs )?)?[a-z][a-z-]*)(?: [A-Z]+)* {2,}\S/gm)
+        .map(([, verb]) => verb);
       assert.deepEqual(
         new Set(verbs),
         new Set([
@@ -32,6 +34,11 @@ describe("help", atOnce, () => {
           "image remove",
           "internals mount",
           "internals umount",
+          "internals composefs dump",
+          "internals composefs info",
+          "internals composefs fsck",
+          "internals composefs mkfs",
+          "container compute-composefs-digest",
         ]),
       );
     }
@@ -49,6 +56,7 @@ describe("help", atOnce, () => {
         "--host",
         "--source",
         "--allow-copy",
+        "--allow-verity",
         "--tls-verify",
         "--format",
         "--json",
@@ -74,6 +82,7 @@ describe("help", atOnce, () => {
     const files = stderr.matchAll(/^file:.*\/(?:src|node_modules)\/(.*)$/gm).map(([, file]) => file ?? "");
     const ours = [...files].filter((file) => !file.startsWith("commander/"));
     assert.deepEqual(ours.toSorted(), [
+      "cli/container-verbs.ts",
       "cli/help.ts",
       "cli/internals-verbs.ts",
       "cli/options.ts",
@@ -107,8 +116,8 @@ describe("wrong usage is one line and where to look, and exit status 2", atOnce,
       "onehold image pull",
     ],
     [
-      "init --backend composefs",
-      "option '--backend' argument 'composefs' is invalid. Allowed choices are ostree.",
+      "init --backend btrfs",
+      "option '--backend' argument 'btrfs' is invalid. Allowed choices are ostree, composefs, both.",
       "onehold init",
     ],
     ["image list --json --format yaml", "option '--json' cannot be used with option '--format'", "onehold image list"],
