@@ -1,14 +1,14 @@
 import fs from "node:fs";
 import path from "node:path";
-import { byteString, type ByteString, bytesOf, joinBytes } from "#base/bytes.ts";
+import { byteString, type ByteString, bytesOf, displayBytes, joinBytes } from "#base/bytes.ts";
 import { OneholdError } from "#base/errors.ts";
 import type { FileMetadata } from "#formats/ostree-objects.ts";
 import type { Timestamp } from "#formats/composefs-tree.ts";
 import { noXattrs, type Xattr } from "#formats/xattrs.ts";
 import { directory, type DirectoryNode, type FileNode, type TreeNode } from "#image/tree.ts";
 import { openBeneath } from "#linux/beneath.ts";
-import { type Descriptor, openDirectory } from "#linux/descriptor.ts";
-import { isErrno, withSystemErrors } from "#linux/system-error.ts";
+import { type Descriptor, openDirectory, pathOfFd } from "#linux/descriptor.ts";
+import { isErrno, SystemError, withSystemErrors } from "#linux/system-error.ts";
 import { getXattr, listXattrs } from "#linux/xattr.ts";
 
 /** "kept": names of one inode are one node. "split": each name is a file of its own, as mkcomposefs has it. */
@@ -77,13 +77,17 @@ class Scanner {
       // So that of several names of a file the same one is the first, each time.
       for (const name of names.toSorted()) {
         const at = Buffer.concat([place, bytesOf(name)]);
-        const found = withSystemErrors(() => fs.lstatSync(at, { bigint: true }));
-        if (found.isDirectory()) {
-          // Holds its place among the names.
-          children.set(name, placeholder);
-          below.push({ name, stat: found, xattrs: this.#xattrs(at) });
-        } else {
-          children.set(name, this.#leaf(folder, name, at, found));
+        try {
+          const found = withSystemErrors(() => fs.lstatSync(at, { bigint: true }));
+          if (found.isDirectory()) {
+            // Holds its place among the names.
+            children.set(name, placeholder);
+            below.push({ name, stat: found, xattrs: this.#xattrs(at) });
+          } else {
+            children.set(name, this.#leaf(folder, name, at, found));
+          }
+        } catch (error) {
+          throw this.#named(error, joinBytes(folder, name));
         }
       }
     }
@@ -91,6 +95,13 @@ class Scanner {
       children.set(each.name, this.#directory(joinBytes(folder, each.name), each.stat, each.xattrs));
     }
     return directory(this.#metadataOf(stat, xattrs), children, timeOf(stat));
+  }
+
+  /** The same failure, of a path that the user knows. */
+  #named(error: unknown, path: ByteString): unknown {
+    if (!(error instanceof SystemError)) return error;
+    const shown = `${pathOfFd(this.#root.fd) ?? ""}/${displayBytes(path)}`;
+    return new SystemError(error.syscall, error.errno, shown, { cause: error });
   }
 
   #leaf(folder: ByteString, name: ByteString, at: Buffer, stat: fs.BigIntStats): Leaf {

@@ -104,7 +104,7 @@ test("of dump files, from a file and from stdin, the image is mkcomposefs's", as
   }
 });
 
-test("hardlinks are kept as composefs-rs keeps them, in each format", async () => {
+test("hardlinks are kept as composefs-rs keeps them", async () => {
   const tree = at("links");
   mkdirSync(join(tree, "below"), { recursive: true });
   writeFileSync(join(tree, "b"), "x".repeat(1000));
@@ -112,7 +112,7 @@ test("hardlinks are kept as composefs-rs keeps them, in each format", async () =
   linkSync(join(tree, "b"), join(tree, "c"));
   symlinkSync("b", join(tree, "symlink"));
   linkSync(join(tree, "symlink"), join(tree, "symlink2"));
-  for (const format of ["0", "1", "2"]) {
+  for (const format of ["1", "2"]) {
     await mkfs(tree, at("ours"), "--erofs-version", format, "--digest", "sha256");
     const { stdout } = await tryOnehold(folder.path, ["internals", "composefs", "dump", at("ours")]);
     const lines = stdout.split("\n").map((line) => line.split(" "));

@@ -98,8 +98,9 @@ test("what the rules of images pass over changes no digest, everything else does
   assert.match(readFileSync(dump, "latin1"), /^\/usr\/bin\/link 0 @120000 - - - - 0\.0 \/usr\/bin\/file - -$/m);
   rmSync(join(root, "usr/bin/link"));
   copyFileSync(file, join(root, "usr/bin/link"));
-  assert.notEqual(await digest(), linked);
-  assert.notEqual(await digest("--erofs-version", "v2"), await digest("--erofs-version", "v1"));
+  const copied = await digest();
+  assert.notEqual(copied, linked);
+  assert.notEqual(await digest("--erofs-version", "v2"), copied);
 
   rmSync(join(root, "sysroot"), { recursive: true });
   const refused = await tryOnehold(image.sysroot, [...compute, root]);
