@@ -98,9 +98,9 @@ class Scanner {
   }
 
   /** The same failure, of a path that the user knows. */
-  #named(error: unknown, path: ByteString): unknown {
+  #named(error: unknown, below: ByteString): unknown {
     if (!(error instanceof SystemError)) return error;
-    const shown = `${pathOfFd(this.#root.fd) ?? ""}/${displayBytes(path)}`;
+    const shown = `${pathOfFd(this.#root.fd) ?? ""}/${displayBytes(below)}`;
     return new SystemError(error.syscall, error.errno, shown, { cause: error });
   }
 
