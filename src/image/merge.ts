@@ -20,12 +20,13 @@ export function mergeLayers(layers: readonly DirectoryNode[], unlisted: Unlisted
 
 /** Lays a layer over a merged tree. */
 export function overlay(lower: DirectoryNode, upper: DirectoryNode, unlisted: UnlistedDirectories): DirectoryNode {
-  if (upper.opaque) return withoutWhiteouts(upper);
+  const metadata = upper.implied && unlisted === "as-listed" ? lower.metadata : upper.metadata;
+  const mtime = upper.mtime ?? lower.mtime;
+  if (upper.opaque) return directory(metadata, withoutWhiteouts(upper).children, mtime);
   const children = new Map(lower.children);
   for (const name of upper.whiteouts) children.delete(name);
   for (const [name, node] of upper.children) children.set(name, overlayNode(children.get(name), node, unlisted));
-  const metadata = upper.implied && unlisted === "as-listed" ? lower.metadata : upper.metadata;
-  return directory(metadata, children, upper.mtime ?? lower.mtime);
+  return directory(metadata, children, mtime);
 }
 
 function overlayNode(lower: TreeNode | undefined, upper: TreeNode, unlisted: UnlistedDirectories): TreeNode {
