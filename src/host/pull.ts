@@ -9,10 +9,13 @@ import { probeSharing } from "#sharing/probe.ts";
 import { inspectRemote, type RemoteManifest } from "#sources/inspect-remote.ts";
 import { pullImage, type PullRequest } from "#sources/pull.ts";
 import { type ImageRecord, readConfig, readManifest } from "#stores/containers-storage/images.ts";
+import { listComposefsImages } from "#stores/composefs/images.ts";
+import { openRepository as openComposefs, repositoryExists as composefsExists } from "#stores/composefs/repository.ts";
+import { deleteTag } from "#stores/composefs/streams.ts";
 import { findImage, type ImageStore, listLayers, openImageStore } from "#stores/containers-storage/store.ts";
 import { listOstreeImages } from "#stores/ostree/images.ts";
 import { deleteRef, imageRef } from "#stores/ostree/refs.ts";
-import { openRepository } from "#stores/ostree/repository.ts";
+import { openRepository as openOstree, repositoryExists as ostreeExists } from "#stores/ostree/repository.ts";
 import { makeStores } from "./init.ts";
 import { type HostContext, type Operation, runOperation } from "./operation.ts";
 import { addPin, isPinned } from "./pins.ts";
@@ -105,12 +108,22 @@ export function pull(context: HostContext, options: PullOptions): Promise<PullRe
   });
 }
 
-/** The image that had this name before, and no other, may go from ostree now: its refs must not keep it. */
+/**
+ * The image that had this name before, and no other, may go from the other stores now: its refs and tags must not keep
+ * it. Only where the new image is none for them: otherwise the import has moved the name.
+ */
 async function letGoOfOldImage(context: HostContext, reference: string, digest: Digest): Promise<void> {
-  const repository = openRepository(context.sysroot.ostreeRepo);
-  const named = listOstreeImages(repository).find(({ references }) => references.includes(reference));
-  // Only where the new image is none for ostree: otherwise the import has moved the ref.
-  if (named !== undefined && named.manifestDigest !== digest) deleteRef(repository, imageRef(reference));
+  const { ostreeRepo, composefs } = context.sysroot;
+  if (ostreeExists(ostreeRepo)) {
+    const repository = openOstree(ostreeRepo);
+    const named = listOstreeImages(repository).find(({ references }) => references.includes(reference));
+    if (named !== undefined && named.manifestDigest !== digest) deleteRef(repository, imageRef(reference));
+  }
+  if (composefsExists(composefs)) {
+    const repository = openComposefs(composefs);
+    const named = listComposefsImages(repository).find(({ tags }) => tags.includes(reference));
+    if (named !== undefined && named.manifestDigest !== digest) deleteTag(repository, reference);
+  }
   await releaseLayers(context);
 }
 

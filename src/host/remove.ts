@@ -3,7 +3,11 @@ import { OneholdError } from "#base/errors.ts";
 import { removeImage, untag as untagStored } from "#stores/containers-storage/remove.ts";
 import { openImageStore } from "#stores/containers-storage/store.ts";
 import { type ComposefsImage, listComposefsImages } from "#stores/composefs/images.ts";
-import { openRepository as openComposefs, type Repository as Composefs } from "#stores/composefs/repository.ts";
+import {
+  openRepository as openComposefs,
+  type Repository as Composefs,
+  repositoryExists as composefsExists,
+} from "#stores/composefs/repository.ts";
 import { deleteTag, writeTag } from "#stores/composefs/streams.ts";
 import { sweepRepository } from "#stores/composefs/sweep.ts";
 import { listOstreeImages } from "#stores/ostree/images.ts";
@@ -15,7 +19,7 @@ import { type HostContext, type Operation, runOperation } from "./operation.ts";
 import { forgetLayers } from "./projection/layer-memory.ts";
 import { removeNote } from "./records.ts";
 import { releaseLayers } from "./release-layers.ts";
-import { isReferenceTag, rootSet } from "./root-set.ts";
+import { isPinTag, isReferenceTag, rootSet } from "./root-set.ts";
 import type { Sysroot } from "./sysroot.ts";
 
 export interface RemoveResult {
@@ -61,7 +65,7 @@ function refuseRoots(sysroot: Sysroot, repository: Repository | undefined, found
   const roots = rootSet(
     sysroot,
     repository === undefined ? [] : listOstreeImages(repository),
-    found.inComposefs === undefined ? [] : [found.inComposefs],
+    composefsExists(sysroot.composefs) ? listComposefsImages(openComposefs(sysroot.composefs)) : [],
   );
   const reasons = found.digests.flatMap((digest) => roots.get(digest) ?? []);
   if (reasons.length === 0) return;
@@ -132,7 +136,9 @@ async function removeFromComposefs(
   operation.stage("sweeping");
   const repository = openComposefs(sysroot.composefs);
   for (const { manifestDigest, tags } of listComposefsImages(repository)) {
-    if (digests.includes(manifestDigest)) for (const tag of tags.filter(isReferenceTag)) deleteTag(repository, tag);
+    if (!digests.includes(manifestDigest)) continue;
+    // That of a pin is one that a failed pull has left: what is pinned is not removed.
+    for (const tag of tags) if (isReferenceTag(tag) || isPinTag(tag)) deleteTag(repository, tag);
   }
   const { objects, bytes } = await sweepRepository(repository, {
     dryRun: false,
