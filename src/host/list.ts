@@ -64,7 +64,7 @@ export function listHostImages(sysroot: Sysroot, type: ImageType): ListedImage[]
         ...(inComposefs === undefined ? [] : ["composefs" as const]),
       ],
       reasons: roots.get(digest) ?? [],
-      notes: notesOn(sysroot, digest, inOstree !== undefined),
+      notes: notesOn(sysroot, digest, sysroot.backend === "composefs" ? inComposefs : inOstree),
     };
   };
   const images: ListedImage[] = [];
@@ -92,9 +92,16 @@ function isLabelledHost(image: ImageRecord): boolean | undefined {
   }
 }
 
-function notesOn(sysroot: Sysroot, digest: Digest, projected: boolean): string[] {
-  const note = readNote(sysroot, digest);
-  return [...notesOnOstree(note?.ostree, projected), ...notesOnComposefs(note?.composefs)];
+/** `projected`: the image in the store that a refusal is about. */
+function notesOn(sysroot: Sysroot, digest: Digest, projected: OstreeImage | ComposefsImage | undefined): string[] {
+  const { ostree, composefs } = readNote(sysroot, digest) ?? {};
+  const refused = ostree?.state === "refused" && projected === undefined;
+  const store = sysroot.backend === "composefs" ? "composefs" : "ostree";
+  return [
+    ...(refused ? [`not in ${store}: ${ostree.message}`] : []),
+    ...notesOnOstree(ostree),
+    ...notesOnComposefs(composefs),
+  ];
 }
 
 function notesOnComposefs(note: ImageNote["composefs"]): string[] {
@@ -104,10 +111,8 @@ function notesOnComposefs(note: ImageNote["composefs"]): string[] {
   return notes;
 }
 
-function notesOnOstree(note: ImageNote["ostree"], projected: boolean): string[] {
-  if (note === undefined) return [];
-  if (note.state === "refused") return projected ? [] : [`not in ostree: ${note.message}`];
-  if (note.state === "present") return [];
+function notesOnOstree(note: ImageNote["ostree"]): string[] {
+  if (note?.state !== "imported") return [];
   const notes: string[] = [];
   const { special, byRule } = note.leftOut;
   if (special.length > 0) notes.push(`left out of ostree: ${special.length} devices and FIFOs (${listed(special)})`);

@@ -23,6 +23,7 @@ import type { ComposefsProjection } from "./projection/composefs.ts";
 import type { OstreeProjection } from "./projection/ostree.ts";
 import { project, type Projections } from "./projection/projection.ts";
 import { type ImageNote, readNote, writeNote } from "./records.ts";
+import { noteOfRefusal, type NotesOnStores, notesOf } from "./notes.ts";
 import { releaseLayers } from "./release-layers.ts";
 import { demandSpace, warnOfTightSpace, watchSpace } from "./space.ts";
 import { type Stopwatch, stopwatch } from "./stopwatch.ts";
@@ -73,25 +74,31 @@ export function pull(context: HostContext, options: PullOptions): Promise<PullRe
     const documents = { manifest: readManifest(image), config: readConfig(image) };
     const config = parseConfig(documents.config);
     const pinned = options.pin || isPinned(context.sysroot, image.digest);
-    const record = (stores: Pick<ImageNote, "ostree" | "composefs">) =>
-      writeNote(context.sysroot, image.digest, newNote(reference, stores), documents);
-    let projections: Projections = {};
+    // What is noted already knows more: how the bytes got there when they did.
+    const noted = readNote(context.sysroot, image.digest);
+    const record = (stores: NotesOnStores) => {
+      const note: ImageNote = { ...stores, version: 1, reference, pulled: new Date().toISOString() };
+      writeNote(context.sysroot, image.digest, note, documents);
+    };
+    let made: Projections = {};
     if (options.host || isHostImage(config.labels)) {
       const { allowCopy, allowVerity } = options;
       const { name } = options.reference;
       const request = { image, store, documents, config, reference, name, pinned, allowCopy, allowVerity };
-      projections = await clock
+      made = await clock
         .time("share", () => project(context, operation, request))
         .catch((error: unknown) => {
           // The image stays in the image store, and `image list` can say why ostree has none of it.
-          if (error instanceof OneholdError)
-            record({ ostree: { state: "refused", code: error.code, message: error.message } });
+          if (error instanceof OneholdError) record({ ...noted, ostree: noteOfRefusal(error, noted) });
           throw error;
         });
     }
+    const { refusal, ...projections } = made;
     operation.stage("recording");
-    // What is noted already knows more: how the bytes got there when they did.
-    const noted = readNote(context.sysroot, image.digest);
+    if (refusal !== undefined) {
+      record({ ...notesOf(projections, noted), ostree: noteOfRefusal(refusal, noted) });
+      throw refusal;
+    }
     const isNew = projections.ostree?.state === "imported" || projections.composefs?.state === "imported";
     if (isNew || noted === undefined) record(notesOf(projections, noted));
     if (options.pin) addPin(context.sysroot, image.digest, reference);
@@ -145,39 +152,6 @@ function tellWhatSharingCosts({ sysroot, report }: HostContext, { host, allowCop
       method === "hardlink" ? "files of a host image are hardlinked" : "files of a host image can only be copied";
     report({ kind: "notice", level: "info", text: `${reason}: ${way} into the ${name} repository` });
   }
-}
-
-function newNote(reference: string, stores: Pick<ImageNote, "ostree" | "composefs">): ImageNote {
-  return { version: 1, reference, pulled: new Date().toISOString(), ...stores };
-}
-
-function notesOf(
-  { ostree, composefs }: Projections,
-  noted: ImageNote | undefined,
-): Pick<ImageNote, "ostree" | "composefs"> {
-  const ofOstree = noteOfOstree(ostree, noted?.ostree);
-  const ofComposefs = noteOfComposefs(composefs, noted?.composefs);
-  return { ...(ofOstree ? { ostree: ofOstree } : {}), ...(ofComposefs ? { composefs: ofComposefs } : {}) };
-}
-
-function noteOfOstree(projection: Projections["ostree"], noted: ImageNote["ostree"]): ImageNote["ostree"] {
-  if (projection === undefined) return undefined;
-  const { commit } = projection;
-  if (projection.state === "present") return noted?.state === "imported" ? noted : { state: "present", commit };
-  const { account, leftOut } = projection;
-  return {
-    state: "imported",
-    commit,
-    ...account,
-    leftOut: { special: [...leftOut.special], byRule: { ...leftOut.byRule } },
-  };
-}
-
-function noteOfComposefs(projection: Projections["composefs"], noted: ImageNote["composefs"]): ImageNote["composefs"] {
-  if (projection === undefined) return undefined;
-  const images = { ...projection.images };
-  if (projection.state === "present") return noted?.state === "imported" ? noted : { state: "present", images };
-  return { state: "imported", images, ...projection.account, refused: [...projection.refused] };
 }
 
 /** The image in the store that the reference's manifest names, if the reference is one of its names there. */

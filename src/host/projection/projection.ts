@@ -22,6 +22,8 @@ import { type Work, type WorkDone, workerEntry } from "./work.ts";
 export interface Projections {
   readonly ostree?: OstreeProjection;
   readonly composefs?: ComposefsProjection;
+  /** Why ostree can't hold the image, where another store got it. */
+  readonly refusal?: OneholdError;
 }
 
 /**
@@ -65,12 +67,16 @@ export async function project(
     composefs: staged.composefs && (await publishComposefs(operation, staged.composefs)),
   };
   progress.finish();
-  if (reading.refusal !== undefined) throw reading.refusal;
-  return present({ ostree: made.ostree ?? there.ostree, composefs: made.composefs ?? there.composefs });
+  const { refusal } = reading;
+  return present({ ostree: made.ostree ?? there.ostree, composefs: made.composefs ?? there.composefs, refusal });
 }
 
-function present({ ostree, composefs }: { [Store in keyof Projections]: Projections[Store] | undefined }): Projections {
-  return { ...(ostree ? { ostree } : {}), ...(composefs ? { composefs } : {}) };
+function present({
+  ostree,
+  composefs,
+  refusal,
+}: { [Part in keyof Projections]: Projections[Part] | undefined }): Projections {
+  return { ...(ostree ? { ostree } : {}), ...(composefs ? { composefs } : {}), ...(refusal ? { refusal } : {}) };
 }
 
 interface Stores {

@@ -55,10 +55,8 @@ for (const each of cases) {
       const sysroot = join(folder, "sysroot");
       mkdirSync(sysroot);
       const repository = join(sysroot, "composefs");
-      await onehold(sysroot, [
-        ...["init", "--backend", backend, "--composefs-digest", digest],
-        ...["--composefs-format", `${imageFormat}`, "--insecure"],
-      ]);
+      const settings = ["--composefs-digest", digest, "--composefs-format", `${imageFormat}`, "--insecure"];
+      await onehold(sysroot, ["init", "--backend", backend, ...settings]);
       const meta = JSON.parse(readFileSync(join(repository, "meta.json"), "utf8")) as unknown;
       const features = imageFormat === 1 ? ["v1_erofs"] : [];
       assert.deepEqual(meta, {
@@ -124,7 +122,9 @@ for (const each of cases) {
 
           const objects = (await runModern(["composefs-info", "objects", image])).split("\n").filter(Boolean);
           const used = new Set(
-            linesOf(dump).flatMap((line) => (/^10/.test(line[2] ?? "") && line[8] !== "-" ? [line[8] ?? ""] : [])),
+            linesOf(dump).flatMap((line) =>
+              line[2]?.startsWith("10") === true && line[8] !== "-" ? [line[8] ?? ""] : [],
+            ),
           );
           assert.deepEqual(new Set(objects), used);
           for (const object of used) {
