@@ -122,3 +122,24 @@ export async function filesOfTheirOwn(files: readonly string[]): Promise<string[
 export function objectFiles(repository: string, ids: Iterable<string>): string[] {
   return [...ids].map((id) => join(repository, "objects", id.slice(0, 2), id.slice(2)));
 }
+
+/** When each file of the layers in a folder was last read, where the file system keeps it strictly. */
+export function filesRead(folder: string): Map<string, bigint> {
+  return new Map(
+    readdirSync(folder, { recursive: true, encoding: "utf8" })
+      .filter((name) => name.includes("/diff/"))
+      .map((name) => ({ name, stat: lstatSync(join(folder, name), { bigint: true }) }))
+      .filter(({ stat }) => stat.isFile())
+      .map(({ name, stat }) => [name, stat.atimeNs]),
+  );
+}
+
+/** What stat says: each of these files has whole blocks. */
+export async function blocksOf(files: readonly string[]): Promise<number> {
+  const printed = await runProgram("stat", ["-c", "%b %B", ...files]);
+  return printed
+    .trim()
+    .split("\n")
+    .map((line) => line.split(" ").map(Number))
+    .reduce((sum, [blocks = 0, unit = 0]) => sum + blocks * unit, 0);
+}
