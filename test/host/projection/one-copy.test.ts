@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { lstatSync, readdirSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
 import { pullWithPodman } from "#fixtures/containers.ts";
@@ -7,6 +8,15 @@ import { withFileSystem } from "#fixtures/file-systems.ts";
 import { onehold, type PullReport } from "#fixtures/onehold.ts";
 import { runProgram } from "#fixtures/programs.ts";
 import { makeRegistry } from "#fixtures/registry.ts";
+import {
+  assertSound,
+  blocksOf,
+  fileObjects,
+  filesOfTheirOwn,
+  objectFiles,
+  snapshot,
+  usedBytes,
+} from "../backend/repository.ts";
 
 /** Bytes of metadata that a projection may take, for each file. */
 const allowance = { xfs: 2048, btrfs: 5120 } as const;
@@ -30,40 +40,43 @@ for (const kind of ["xfs", "btrfs"] as const) {
       const files = account.reflinked.files + account.present.files;
       assert.ok(files > 5000, `${files} files`);
       assert.equal(account.copied.bytes + account.hardlinked.bytes, 0);
-      const extents = await contentExtents(join(sysroot, "ostree/repo/objects"));
-      assert.ok(extents.files > 4000, `${extents.files} objects with content`);
-      assert.deepEqual(extents.exclusive, [], "objects with bytes that no other file shares");
+      const objects = contentObjects(join(sysroot, "ostree/repo/objects"));
+      assert.ok(objects.length > 4000, `${objects.length} objects with content`);
+      assert.deepEqual(await filesOfTheirOwn(objects), [], "objects with bytes that no other file shares");
       const each = (used - alone) / files;
       assert.ok(
         each <= allowance[kind],
         `${each} bytes a file more than podman's pull alone (${used} and ${alone} bytes used)`,
       );
       await runProgram("ostree", [`--repo=${join(sysroot, "ostree/repo")}`, "fsck"]);
+
+      // The same image in composefs, too.
+      await onehold(sysroot, ["init", "--backend", "both"]);
+      const { composefs } = await onehold<PullReport>(sysroot, ["image", "pull", name, "--tls-verify=false"]);
+      assert.deepEqual(composefs?.refused, []);
+      const all = (await usedBytes(sysroot)) - before;
+      const repository = join(sysroot, "composefs");
+      const shared = objectFiles(repository, fileObjects(repository));
+      assert.ok(shared.length > 3500, `${shared.length} objects with content`);
+      assert.deepEqual(await filesOfTheirOwn(shared), []);
+      const known = new Set(shared);
+      const made = [...snapshot(join(repository, "objects")).keys()]
+        .map((file) => join(repository, "objects", file))
+        .filter((file) => !known.has(file));
+      const more = (all - used - (await blocksOf(made))) / shared.length;
+      assert.ok(more <= allowance[kind], `${more} bytes a file for composefs, besides images, streams and documents`);
+      assert.deepEqual(await filesOfTheirOwn(objects), []);
+      await assertSound(repository);
     });
   });
 }
 
-async function usedBytes(folder: string): Promise<number> {
-  await runProgram("sync", ["-f", folder]);
-  const [size = 0, free = 0, unit = 0] = (await runProgram("stat", ["-f", "-c", "%b %f %S", folder]))
-    .trim()
-    .split(" ")
-    .map(Number);
-  return (size - free) * unit;
-}
-
-/** What filefrag says of every content object: whether all its extents are shared (or within the metadata). */
-async function contentExtents(objects: string): Promise<{ files: number; exclusive: string[] }> {
-  const script = `find "$1" -name '*.file' -type f -size +0 -print0 | xargs -0 -r filefrag -v`;
-  const printed = await runProgram("sh", ["-c", script, "sh", objects]);
-  const exclusive: string[] = [];
-  let files = 0;
-  for (const part of printed.split(/^(?=File size of )/m)) {
-    const name = /^File size of (.*) is \d+/m.exec(part)?.[1];
-    if (name === undefined) continue;
-    files++;
-    const extents = part.split("\n").filter((line) => /^\s*\d+:/.test(line));
-    if (extents.some((line) => !/\b(?:shared|inline)\b/.test(line))) exclusive.push(name);
-  }
-  return { files, exclusive };
+function contentObjects(folder: string): string[] {
+  return readdirSync(folder, { recursive: true, encoding: "utf8" })
+    .map((name) => join(folder, name))
+    .filter((name) => name.endsWith(".file"))
+    .filter((name) => {
+      const stat = lstatSync(name);
+      return stat.isFile() && stat.size > 0;
+    });
 }
