@@ -125,7 +125,7 @@ test("without reflinks, composefs hardlinks every file, ostree what it can", { t
         assert.deepEqual(stateOf(sysroot), inodes);
         const { stores } = await onehold<UsageReport>(sysroot, ["usage"]);
         const { bsize } = statfsSync(folder);
-      const roundedUp = Math.ceil(labelled.length / bsize) * bsize;
+        const roundedUp = Math.ceil(labelled.length / bsize) * bsize;
         assert.deepEqual(
           stores.map(({ store, copied: bytes }) => [store, bytes]),
           [

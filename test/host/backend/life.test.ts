@@ -68,6 +68,7 @@ test("both backends, from the first pull to the last removal", { timeout: 300_00
     const base = await addLayer(layout, { entries: baseEntries });
     const upper = await addLayer(layout, { entries: upperEntries });
     const v1 = addImage(layout, { tag: "os:1", layers: [base], labels });
+    assert.deepEqual(addImage(layout, { tag: "os:same", layers: [base], labels }).manifestDigest, v1.manifestDigest);
     const v2 = addImage(layout, { tag: "os:2", layers: [base, upper], labels });
     await using registry = await makeRegistry({ layouts: [layout] });
     await using proxy = await makeRegistryProxy(registry);
@@ -141,6 +142,23 @@ test("both backends, from the first pull to the last removal", { timeout: 300_00
       const pinned = await tryOnehold(sysroot, ["image", "remove", nameOf("1")]);
       assert.deepEqual([pinned.status, /pinned/.test(pinned.stderr)], [1, true]);
       await onehold(sysroot, ["image", "unpin", nameOf("1")]);
+      await check();
+    });
+
+    await t.test("an image with two names loses one of them in every store", async () => {
+      const same = await pullInto(sysroot, "same");
+      assert.deepEqual([same.digest, same.composefs?.state], [v1.manifestDigest, "present"]);
+      assert.ok(tagsOf(repository).has(referenceOf("same")));
+      for (const [name, other] of [
+        ["1", "same"],
+        ["same", "1"],
+      ] as const) {
+        const { outcome } = await onehold<RemoveReport>(sysroot, ["image", "remove", nameOf(name)]);
+        assert.equal(outcome, "untagged");
+        assert.deepEqual([...tagsOf(repository).keys()].toSorted(), [referenceOf(other), referenceOf("2")].toSorted());
+        assertStreams(repository, layout, v1, referenceOf(other));
+        if (name === "1") await pullInto(sysroot, "1");
+      }
       await check();
     });
 
@@ -236,5 +254,23 @@ test("both backends, from the first pull to the last removal", { timeout: 300_00
         },
       );
     }
+
+    await t.test("a name that moves to an image that is none for a host is the old one's no more", async () => {
+      const alone = join(folder, "moved");
+      mkdirSync(alone);
+      await onehold(alone, ["init", "--backend", "composefs"]);
+      const pull = ["image", "pull", `oci:${layout.folder}:moves`];
+      addImage(layout, { tag: "moves", layers: [base], labels });
+      await onehold(alone, pull);
+      assert.deepEqual([...tagsOf(join(alone, "composefs")).keys()], [pull[2]]);
+      addImage(layout, { tag: "moves", layers: [upper] });
+      await onehold(alone, pull);
+      assert.deepEqual([...tagsOf(join(alone, "composefs")).keys()], []);
+      const images = await onehold<ListedImageReport[]>(alone, ["image", "list"]);
+      const old = images.find(({ digest }) => digest === v1.manifestDigest);
+      assert.deepEqual([old?.names, old?.stores], [[], ["image store", "composefs"]]);
+      await onehold(alone, ["image", "remove", v1.manifestDigest]);
+      assert.deepEqual([...snapshot(join(alone, "composefs/objects")).keys()], []);
+    });
   });
 });
