@@ -3,6 +3,7 @@ import { unreachable } from "#base/errors.ts";
 import type { FileContexts } from "#formats/file-contexts.ts";
 import type { FileType } from "#formats/file-contexts-lines.ts";
 import type { FileMetadata } from "#formats/ostree-objects.ts";
+import { ownCopy } from "#formats/xattrs.ts";
 import type { SelinuxPolicy } from "./selinux-policy.ts";
 import type { DirectoryNode, TreeNode } from "./tree.ts";
 
@@ -22,7 +23,8 @@ export function withComposefsLabels(root: DirectoryNode, policy: SelinuxPolicy |
  * for it by a substitution only.
  *
  * What is labelled already stays the same node. A file that gets the same label again, in another tree or by another
- * policy, gets the same new node again: so only nodes not seen before need an object. Hardlinks: as with composefs.
+ * policy, gets the same new node again: so only nodes not seen before need an object. So does a directory at the same
+ * path of another tree, by the same policy. Hardlinks: as with composefs.
  */
 export class OstreeLabeller {
   readonly #labeller = new Labeller();
@@ -74,17 +76,33 @@ const unlabelled: FileContexts = { childPath: () => top, labelOf: () => undefine
 /** What a path's label shall be: `none` for no label at all, undefined for whatever is there. */
 type LabelOf = (path: ByteString, type: FileType) => ByteString | undefined;
 
+interface RelabelledDirectory {
+  readonly path: ByteString;
+  readonly contexts: FileContexts;
+  readonly after: DirectoryNode;
+}
+
 class Labeller {
   /** By label: metadata with it, by the metadata that it was. Many files share one. */
   readonly #metadata = new Map<ByteString, Map<FileMetadata, FileMetadata>>();
   /** By label: the new node of a file, which may have several names. */
   readonly #leaves = new Map<ByteString, Map<TreeNode, TreeNode>>();
+  /** What became of a directory at its place: most of a merged tree are directories of its layers. */
+  readonly #directories = new Map<DirectoryNode, RelabelledDirectory>();
 
   relabel(root: DirectoryNode, contexts: FileContexts, labelOf: LabelOf): DirectoryNode {
     return this.#directory(root, top, contexts, labelOf);
   }
 
   #directory(node: DirectoryNode, path: ByteString, contexts: FileContexts, labelOf: LabelOf): DirectoryNode {
+    const known = this.#directories.get(node);
+    if (known?.path === path && known.contexts === contexts) return known.after;
+    const after = this.#relabel(node, path, contexts, labelOf);
+    this.#directories.set(node, { path, contexts, after });
+    return after;
+  }
+
+  #relabel(node: DirectoryNode, path: ByteString, contexts: FileContexts, labelOf: LabelOf): DirectoryNode {
     const metadata = this.#labelled(node.metadata, labelOf(path, "d"));
     let changed = metadata !== node.metadata;
     const children = new Map<ByteString, TreeNode>();
@@ -113,7 +131,7 @@ class Labeller {
 }
 
 function withLabel(metadata: FileMetadata, label: ByteString): FileMetadata {
-  const value = bytesOf(label);
+  const value = ownCopy(bytesOf(label));
   const there = metadata.xattrs.find(({ name }) => name === xattrName);
   if (there === undefined ? label === none : there.value.equals(value) && label !== none) return metadata;
   const others = metadata.xattrs.filter((xattr) => xattr !== there);

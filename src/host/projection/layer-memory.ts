@@ -8,7 +8,7 @@ import { parseLayerIndex, type ReadStoreNames, serializeLayerIndex } from "#imag
 import type { DirectoryNode, FileNode, SymlinkNode } from "#image/tree.ts";
 import { isErrno } from "#linux/system-error.ts";
 import { listLayers, openImageStore } from "#stores/containers-storage/store.ts";
-import type { FinishedLayer, LayerObjects } from "#stores/ostree/import.ts";
+import type { FinishedLayer, LayerObjects } from "#stores/ostree/labelled-layers.ts";
 import { imageStoreExists, type Sysroot } from "../sysroot.ts";
 
 /** What an earlier import found in a layer. */
@@ -23,7 +23,8 @@ export interface LayerToRemember {
   readonly ostree: FinishedLayer;
 }
 
-const ostreeStore = "ostree ";
+/** Then the commit, and the identity of the policy if one labelled the objects. */
+const ostreeStore = "ostree";
 
 /** `undefined` where nothing is remembered, or it can't be read: then the layer itself tells. `layer`: as in the tree's nodes. */
 export function recallLayer(sysroot: Sysroot, diffId: Digest, layer: number): RememberedLayer | undefined {
@@ -38,7 +39,9 @@ export function recallLayer(sysroot: Sysroot, diffId: Digest, layer: number): Re
 
 /** Not synced: what a power cut takes away is found to be damaged, and made anew. */
 export function rememberLayer(sysroot: Sysroot, diffId: Digest, { tree, ostree }: LayerToRemember): void {
-  const names = [{ store: ostreeStore + ostree.commit, length: 32, of: ostree.objectOf }];
+  const { commit, policy, objectOf } = ostree;
+  const store = [ostreeStore, commit, ...(policy === undefined ? [] : [policy])].join(" ");
+  const names = [{ store, length: 32, of: objectOf }];
   const file = fileOf(sysroot, diffId);
   const temporary = `${file}.${randomBytes(4).toString("hex")}`;
   const fd = fs.openSync(temporary, "wx", 0o600);
@@ -62,11 +65,11 @@ export function forgetLayers(sysroot: Sysroot): void {
 }
 
 function objectsOf({ store, of }: ReadStoreNames): LayerObjects | undefined {
-  const commit = store.slice(ostreeStore.length);
-  if (!store.startsWith(ostreeStore) || !isChecksum(commit)) return undefined;
+  const [kind, commit = "", policy] = store.split(" ");
+  if (kind !== ostreeStore || !isChecksum(commit)) return undefined;
   const objects = new Map<FileNode | SymlinkNode, Checksum>();
   for (const [node, name] of of) if (isChecksum(name)) objects.set(node, name);
-  return { commit, objects };
+  return { commit, policy, objects };
 }
 
 function fileOf(sysroot: Sysroot, diffId: Digest): string {

@@ -30,6 +30,11 @@ export class CommitWriter {
     this.#put = put;
   }
 
+  /** The root that a commit of the tree has. */
+  root(tree: DirectoryNode): DirectoryObjects {
+    return this.#serializer.serialize(tree);
+  }
+
   /** Of one layer. Its time is 0, so that the same layer has the same commit on every host. */
   layer(tree: DirectoryNode): Checksum {
     return this.#commit(this.#serializer.serialize(tree), [importer], 0);

@@ -5,7 +5,7 @@ import { OneholdError } from "#base/errors.ts";
 import { type Checksum, type FileMetadata, fileHeader, objectPath } from "#formats/ostree-objects.ts";
 import { canonicalXattrs, type Xattr } from "#formats/xattrs.ts";
 import { isErrno } from "#linux/system-error.ts";
-import { getXattr, listXattrs, setXattr } from "#linux/xattr.ts";
+import { getXattr, listXattrs, setXattr, type XattrTarget } from "#linux/xattr.ts";
 import { type ContentReader, readOnce, scratchBytes } from "#sharing/read-once.ts";
 import { createdMode, shareContent, type SharedSource, type SharingPolicy, type ShareOutcome } from "#sharing/share.ts";
 
@@ -97,7 +97,7 @@ function finishInode(
   for (const xattr of wanted) setXattr({ fd }, xattr.name, xattr.value);
   fs.futimesSync(fd, Date.now() / 1000, 0);
   if (wanted.length === 0 && !target.inheritsXattrs) return checksum;
-  const actual = readXattrs(fd);
+  const actual = readXattrs({ fd });
   if (sameXattrs(wanted, actual)) return checksum;
   // XFS shows an ACL under a second name of its own. The checksum covers what libostree will see there.
   const reader = new ChecksumReader({ ...metadata, xattrs: actual }, size);
@@ -132,7 +132,7 @@ export function storeSymlink(
   return { checksum, outcome: "symlink" };
 }
 
-/** Stages an empty file that no layer has: the mark of a whiteout. */
+/** Stages an empty file that no layer has: one that stands for a whiteout. */
 export function storeEmptyFile(
   target: Pick<FileObjectTarget, "objects" | "staging">,
   metadata: FileMetadata,
@@ -143,6 +143,7 @@ export function storeEmptyFile(
   const fd = fs.openSync(`${target.staging}/${name}`, "w", 0o600);
   try {
     fs.fchmodSync(fd, metadata.mode & 0o7777);
+    for (const xattr of canonicalXattrs(metadata.xattrs)) setXattr({ fd }, xattr.name, xattr.value);
     fs.futimesSync(fd, Date.now() / 1000, 0);
   } finally {
     fs.closeSync(fd);
@@ -150,10 +151,11 @@ export function storeEmptyFile(
   return checksum;
 }
 
-function readXattrs(fd: number): readonly Xattr[] {
+/** What libostree sees of an inode. */
+export function readXattrs(target: XattrTarget): readonly Xattr[] {
   const xattrs: Xattr[] = [];
-  for (const name of listXattrs({ fd })) {
-    const value = getXattr({ fd }, name);
+  for (const name of listXattrs(target)) {
+    const value = getXattr(target, name);
     if (value !== undefined) xattrs.push({ name, value });
   }
   return canonicalXattrs(xattrs);

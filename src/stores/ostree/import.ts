@@ -1,93 +1,33 @@
 import path from "node:path";
-import { formatBytes } from "#base/amounts.ts";
 import type { Digest } from "#base/digest.ts";
-import { OneholdError } from "#base/errors.ts";
 import type { Checksum, FileMetadata } from "#formats/ostree-objects.ts";
-import { mergeLayers, overlay } from "#image/merge.ts";
-import { type DirectoryNode, type FileNode, filesOf, type SymlinkNode } from "#image/tree.ts";
-import { addTo, emptyAccount, type SharingAccount } from "#sharing/account.ts";
+import type { DirectoryNode, FileNode, SymlinkNode } from "#image/tree.ts";
 import type { ProbeResult } from "#sharing/probe.ts";
-import { CommitWriter, type ImageDocuments } from "./commits.ts";
+import { treeOfCommit } from "./commit-tree.ts";
+import { CommitWriter } from "./commits.ts";
 import { type FileObjectTarget, storeEmptyFile, type StoredFileObject } from "./file-objects.ts";
 import { demandMinimumFree } from "./free-space.ts";
-import { collectNativeLayer, corruptNativeLayer, type NativeLayer } from "./native-layers.ts";
-import { applyPathRules, dropBuildLeftovers, type LeftOut } from "./path-rules.ts";
+import type { FilesToRead, ImageToImport, ImportOptions, ImportResult } from "./image-to-import.ts";
+import { ImageLabels, touchesPolicy } from "./image-labels.ts";
+import { type FinishedLayer, type KnownObjects, labelledFiles, type LayerObjects } from "./labelled-layers.ts";
+import { mergeOver, mergePlain, type MergedTree } from "./merging.ts";
+import { collectNativeLayer, commitIn, countNativeLayers, demandNoCommit, type NativeLayer } from "./native-layers.ts";
+import { dropBuildLeftovers } from "./path-rules.ts";
+import { PlainLayer } from "./plain-layer.ts";
 import { blobRef, imageRef, pinRef, readRef, writeRef } from "./refs.ts";
-import { isWholeCommit, lockRepository, refuseUnsafeRepository, type Repository } from "./repository.ts";
+import { isWholeCommit, lockRepository, objectFile, refuseUnsafeRepository, type Repository } from "./repository.ts";
 import {
+  findFileObject,
   inheritsXattrs,
   makeStaging,
   publishStaged,
   readStaged,
-  sizeOfFileObject,
   stageDetachedMetadata,
   stageMetadataObject,
   type Staging,
 } from "./staging.ts";
-import {
-  adoptObjects,
-  type ObjectsOfNodes,
-  type PutMetadata,
-  type ReadMetadata,
-  TreeSerializer,
-  treeOfCommit,
-} from "./trees.ts";
-
-/** A layer of an image. */
-export interface LayerToImport {
-  /** The layer's digest in the manifest: its ref is named after it. */
-  readonly digest: Digest;
-  readonly diffId: Digest;
-  /** The folder with the unpacked files. */
-  readonly files: string;
-}
-
-export interface ImageToImport extends ImageDocuments {
-  /** As ostree-ext prints it: `docker://host/name:tag`. */
-  readonly reference: string;
-  readonly layers: readonly LayerToImport[];
-  /** Label `ostree.final-diffid`: the last layer that carries ostree objects. */
-  readonly finalDiffId?: Digest;
-  /** Also protect the commit from bootc's clean-up. */
-  readonly pinned: boolean;
-}
-
-export interface ImportOptions {
-  readonly probe: ProbeResult;
-  readonly allowCopy: boolean;
-  readonly onWait?: () => void;
-  readonly signal?: AbortSignal;
-}
-
-/** A file or symlink that shall be an object, as it shall be. */
-export interface FileToImport {
-  readonly metadata: FileMetadata;
-  /** What the layer's own checksum demands, where it names its objects itself. */
-  readonly expected?: Checksum;
-}
-
-/** The objects of a layer's files; they are in the repository for as long as the commit is. */
-export interface LayerObjects {
-  readonly commit: Checksum;
-  readonly objects: ReadonlyMap<FileNode | SymlinkNode, Checksum>;
-}
-
-/** The same, to be remembered. */
-export interface FinishedLayer {
-  readonly commit: Checksum;
-  readonly objectOf: (node: FileNode | SymlinkNode) => Checksum | undefined;
-}
-
-export interface ImportResult {
-  readonly commit: Checksum;
-  readonly account: SharingAccount;
-  readonly leftOut: LeftOut;
-  readonly layersImported: number;
-  readonly layersPresent: number;
-  readonly objectsPublished: number;
-}
-
-const whiteoutMark: FileMetadata = { uid: 0, gid: 0, mode: 0o100644, xattrs: [] };
+import { type PutMetadata, type ReadMetadata, TreeSerializer } from "./trees.ts";
+import { type FilesToImport, type FileToImport, WantedObjects } from "./wanted-objects.ts";
 
 /** Waits for the repository's lock, which is held until the import is disposed of. */
 export async function beginImport(
@@ -122,18 +62,18 @@ export class OstreeImport implements Disposable {
   readonly #image: ImageToImport;
   readonly #probe: ProbeResult;
   readonly #commits: CommitWriter;
-  readonly #objects: ObjectsOfNodes = new Map();
-  readonly #account = emptyAccount();
-  readonly #refused = new Map<Checksum, number>();
+  readonly #wanted = new WantedObjects();
   /** How many of the layers carry ostree objects; they come first. */
   readonly #native: number;
   readonly #layers: AddedLayer[] = [];
-  /** Of the layers that were new. */
+  /** Of the layers that were new, or have other labels now. */
   readonly #layerCommits = new Map<Digest, Checksum>();
-  #staged: { readonly commit: Checksum; readonly leftOut: LeftOut } | undefined;
+  readonly #labels: ImageLabels;
+  #merged: (MergedTree & { readonly parent: Checksum | undefined }) | undefined;
+  #commit: Checksum | undefined;
 
   constructor(repository: Repository, lock: Disposable, image: ImageToImport, { probe, allowCopy }: ImportOptions) {
-    this.#native = countNativeLayers(image);
+    this.#native = countNativeLayers(image.layers, image.finalDiffId);
     this.#repository = repository;
     this.#lock = lock;
     this.#image = image;
@@ -145,8 +85,9 @@ export class OstreeImport implements Disposable {
       policy: { method: probe.method, allowCopy },
       inheritsXattrs: inheritsXattrs(this.#staging),
     };
-    const makeWhiteout = () => storeEmptyFile(this.target, whiteoutMark);
-    this.#commits = new CommitWriter(new TreeSerializer(this.#objects, this.#put, makeWhiteout), this.#put);
+    const makeEmpty = (metadata: FileMetadata) => storeEmptyFile(this.target, metadata);
+    this.#commits = new CommitWriter(new TreeSerializer(this.#wanted.objects, this.#put, makeEmpty), this.#put);
+    this.#labels = new ImageLabels((file) => this.#folderOf(file));
   }
 
   /** Whether the repository has a layer already. */
@@ -155,10 +96,21 @@ export class OstreeImport implements Disposable {
     return digest !== undefined && this.#knownCommit(digest) !== undefined;
   }
 
+  /** The layers that seem to have something of the image's SELinux policy, base first; none where there is nothing to label. */
+  layersWithPolicy(): number[] {
+    if (!this.#mayRelabel()) return [];
+    return [...this.#image.layers.entries()].flatMap(([i, { files }]) => (touchesPolicy(files) ? [i] : []));
+  }
+
+  /** Tells what layers are to be labelled by as they are added: the trees of `layersWithPolicy`. */
+  guessPolicy(trees: readonly DirectoryNode[]): void {
+    this.#labels.guess(trees);
+  }
+
   /**
-   * The files of a layer that have to be read; none where the repository has the layer. `remembered`: the layer's
-   * objects as `objectsOfLayer` told them of an earlier import. Layers may come in any order. Errors: `not-utf8`,
-   * `corrupt`.
+   * The files of a layer that have to be read; none where the repository has the layer with the right labels.
+   * `remembered`: what `finishLayer` told of it in an earlier import. Layers may come in any order. Errors:
+   * `not-utf8`, `corrupt`.
    */
   addLayer(
     index: number,
@@ -172,53 +124,94 @@ export class OstreeImport implements Disposable {
       if (commit !== undefined) return new Map();
       const native = collectNativeLayer(tree, layer.files);
       for (const { checksum, type, bytes } of native.metadata) this.#put(checksum, type, bytes);
-      this.#layers[index] = { native };
+      this.#layers[index] = { native, finished: undefined };
       return native.files;
     }
-    const { tree: ruled, leftOut } = applyPathRules(tree, { ostreeBase: this.#native > 0 });
-    const known = commit !== undefined && this.#adopt(commit, ruled, remembered);
-    this.#layers[index] = { tree, ruled, leftOut, known };
-    return known ? new Map() : new Map([...filesOf(ruled)].map((node) => [node, node]));
+    const added = new PlainLayer(layer.digest, tree, { commit, remembered }, { ostreeBase: this.#native > 0 });
+    this.#layers[index] = added;
+    added.label(this.#labels, this.#known, this.#wanted.objects);
+    const files: FilesToImport = new Map();
+    for (const [node, labelled] of labelledFiles(added)) this.#wanted.ask(files, node, labelled);
+    return files;
   }
 
-  #adopt(commit: Checksum, ruled: DirectoryNode, remembered: LayerObjects | undefined): boolean {
-    if (remembered?.commit !== commit) return adoptObjects(this.#readMetadata, commit, ruled, this.#objects);
-    for (const [node, checksum] of remembered.objects) this.#objects.set(node, checksum);
-    return true;
+  /** What became of a file that `addLayer` or `label` asked for. */
+  take(node: FileNode | SymlinkNode, stored: StoredFileObject): void {
+    this.#wanted.take(node, stored);
   }
 
-  /** Which objects hold the files of a finished layer, to be remembered; `undefined` where it carries its own. */
-  objectsOfLayer(index: number): FinishedLayer | undefined {
+  /**
+   * Every file of a layer was taken: its commit can be written, even while others are still being read. Returns which
+   * objects hold the files, to be remembered; none where that is known, or the labels are not final: then it is to be
+   * called again after `label`.
+   */
+  finishLayer(index: number): FinishedLayer | undefined {
     const layer = this.#image.layers[index];
     const added = this.#layers[index];
-    const commit = layer && (this.#layerCommits.get(layer.digest) ?? this.#knownCommit(layer.digest));
-    if (commit === undefined || added === undefined || "native" in added) return undefined;
-    return { commit, objectOf: (node) => this.#objects.get(node) };
+    if (layer === undefined || added === undefined || added.finished !== undefined) return undefined;
+    if (!(added instanceof PlainLayer)) {
+      added.finished = index === 0 ? this.#storeBaseCommit(added.native) : this.#storeObjectSet(added.native);
+      this.#layerCommits.set(layer.digest, added.finished);
+      return undefined;
+    }
+    if (!this.#labels.areFinal) return undefined;
+    added.finished = added.earlierCommit(this.#known, this.#commits);
+    if (added.finished === undefined) {
+      added.finished = this.#commits.layer(added.labelled);
+      this.#layerCommits.set(layer.digest, added.finished);
+    }
+    return added.toRemember(this.#wanted.objects);
   }
 
-  /** What became of a file that `addLayer` asked for. */
-  take(node: FileNode | SymlinkNode, { checksum, outcome }: StoredFileObject): void {
-    this.#objects.set(node, checksum);
-    if (node.kind !== "file" || outcome === "symlink") return;
-    if (outcome === "refused") this.#refused.set(checksum, node.size);
-    else if (node.size > 0) addTo(this.#account[outcome], node.size);
+  /** All layers are there: lays them over each other. @throws "corrupt" where the commit that they stand on is not whole */
+  merge(): void {
+    if (this.#native === 0) {
+      this.#merged = { ...mergePlain(this.#plainLayers()), parent: undefined };
+      return;
+    }
+    // Objects of the commit may be missing for that reason.
+    this.#demandShared();
+    const digest = this.#image.layers[0]?.digest;
+    const parent = digest && (this.#layerCommits.get(digest) ?? readRef(this.#repository, blobRef(digest)));
+    if (parent === undefined) throw new Error("the first layer has no commit");
+    const source = {
+      read: this.#readMetadata,
+      root: this.#repository.path,
+      find: (checksum: Checksum) => findFileObject(this.#repository, this.#staging, checksum),
+    };
+    const base = treeOfCommit(source, parent, this.#wanted.objects);
+    this.#merged = { ...mergeOver(base, this.#plainLayers()), parent };
   }
 
-  /** Every file of a layer was taken: its commit can be written while others are still being read. */
-  finishLayer(index: number): void {
-    const layer = this.#image.layers[index];
-    const added = this.#layers[index];
-    if (layer === undefined || added === undefined) return;
-    if ("native" in added) {
-      const { native } = added;
-      this.#layerCommits.set(layer.digest, index === 0 ? this.#storeBaseCommit(native) : this.#storeObjectSet(native));
-    } else if (!added.known) this.#layerCommits.set(layer.digest, this.#commits.layer(added.ruled));
+  /**
+   * Decides by which policy the merged tree is labelled. Returns the files that have another label than was guessed: to
+   * be read before `stage`. @throws OneholdError where the image's policy can't be used
+   */
+  label(): FilesToRead[] {
+    if (this.#merged === undefined) throw new Error("nothing was merged");
+    const { tree } = this.#merged;
+    this.#labels.decide(this.#mayRelabel() ? tree : undefined);
+    this.#relabelLayers();
+    const wanted = dropBuildLeftovers(tree);
+    const labelled = this.#labels.label(wanted);
+    this.#merged = { ...this.#merged, tree: labelled };
+    const folders = new Map<string, FilesToImport>();
+    for (const layer of [...this.#plainLayers(), { plain: wanted, labelled }]) {
+      for (const [node, after] of labelledFiles(layer)) {
+        const root = this.#folderOf(node);
+        let files = folders.get(root);
+        if (files === undefined) folders.set(root, (files = new Map()));
+        this.#wanted.ask(files, node, after);
+      }
+    }
+    return [...folders].flatMap(([root, files]) => (files.size === 0 ? [] : [{ root, files }]));
   }
 
-  /** Writes the image's commit, still to be published. Errors: `cannot-share`, `corrupt`. */
+  /** Writes the image's commit, still to be published. Errors: `cannot-share`. */
   stage(): void {
-    this.#refuseCopies();
-    this.#staged = this.#native > 0 ? this.#commitOverBase() : this.#commitPlain();
+    if (this.#merged === undefined) throw new Error("nothing was merged");
+    this.#demandShared();
+    this.#commit = this.#commits.merge(this.#merged.tree, this.#image, this.#merged.parent);
   }
 
   /** Moves the objects to their place; on return they are on disk. */
@@ -228,16 +221,16 @@ export class OstreeImport implements Disposable {
 
   /** Writes the refs, the image's last. */
   writeRefs(published: number): ImportResult {
-    if (this.#staged === undefined) throw new Error("nothing was staged");
-    const { commit, leftOut } = this.#staged;
+    const commit = this.#commit;
+    if (commit === undefined || this.#merged === undefined) throw new Error("nothing was staged");
     const { layers, pinned, manifestDigest, reference } = this.#image;
     for (const [digest, layerCommit] of this.#layerCommits) writeRef(this.#repository, blobRef(digest), layerCommit);
     if (pinned) writeRef(this.#repository, pinRef(manifestDigest), commit);
     writeRef(this.#repository, imageRef(reference), commit);
     return {
       commit,
-      leftOut,
-      account: this.#account,
+      leftOut: this.#merged.leftOut,
+      account: this.#wanted.account,
       layersImported: this.#layerCommits.size,
       layersPresent: layers.length - this.#layerCommits.size,
       objectsPublished: published,
@@ -250,74 +243,47 @@ export class OstreeImport implements Disposable {
     this.#lock[Symbol.dispose]();
   }
 
-  /** A plain image: its layers are laid over each other first, then ostree's rules are applied. */
-  #commitPlain(): { commit: Checksum; leftOut: LeftOut } {
-    const merged = mergeLayers(
-      this.#plainLayers().map((layer) => layer.tree),
-      "as-unpacked",
-    );
-    const { tree, leftOut } = applyPathRules(merged, { ostreeBase: false });
-    return { commit: this.#commits.merge(dropBuildLeftovers(tree), this.#image, undefined), leftOut };
-  }
-
-  /** An image built on an ostree commit, which has those rules behind it already. */
-  #commitOverBase(): { commit: Checksum; leftOut: LeftOut } {
-    const digest = this.#image.layers[0]?.digest;
-    const base = digest && (this.#layerCommits.get(digest) ?? readRef(this.#repository, blobRef(digest)));
-    if (base === undefined) throw new Error("the first layer has no commit");
-    const layers = this.#plainLayers();
-    const tree = layers.reduce((lower, layer) => overlay(lower, layer.ruled, "as-listed"), this.#baseTree(base));
-    const leftOut: LeftOut = { special: [], byRule: new Map() };
-    for (const layer of layers) {
-      leftOut.special.push(...layer.leftOut.special);
-      for (const [top, count] of layer.leftOut.byRule) leftOut.byRule.set(top, (leftOut.byRule.get(top) ?? 0) + count);
-    }
-    return { commit: this.#commits.merge(dropBuildLeftovers(tree), this.#image, base), leftOut };
-  }
-
   #plainLayers(): PlainLayer[] {
-    return this.#layers.slice(this.#native).filter((layer) => "tree" in layer);
+    return this.#layers.slice(this.#native).filter((layer) => layer instanceof PlainLayer);
   }
 
-  #baseTree(base: Checksum): DirectoryNode {
-    const sizeOf = (checksum: Checksum) => sizeOfFileObject(this.#repository, this.#staging, checksum);
-    return treeOfCommit({ read: this.#readMetadata, sizeOf }, base, this.#objects);
+  /** A commit that an image consists of has the labels that it has. */
+  #mayRelabel(): boolean {
+    return this.#native < this.#image.layers.length;
   }
 
-  #refuseCopies(): void {
-    if (this.#refused.size === 0) return;
-    let bytes = 0;
-    for (const size of this.#refused.values()) bytes += size;
-    const files = `${this.#refused.size} ${this.#refused.size === 1 ? "file" : "files"} (${formatBytes(bytes)})`;
-    const { reference } = this.#image;
-    const { reason } = this.#probe;
-    throw new OneholdError(
-      "cannot-share",
-      `${files} of ${reference} can't be shared with the ostree repository${reason === "" ? "" : `: ${reason}`}; the repository is as it was`,
-      {
-        subject: reference,
-        hint: `With --allow-copy they are copied, which takes ${formatBytes(bytes)} (${bytes} bytes) more on the disk.`,
-      },
-    );
+  /** Where the guess was wrong. */
+  #relabelLayers(): void {
+    const wrong = this.#plainLayers().filter((layer) => layer.policy !== this.#labels.policy);
+    if (wrong.length === 0) return;
+    this.#wanted.forgetRefused();
+    for (const layer of wrong) {
+      layer.label(this.#labels, this.#known, this.#wanted.objects);
+      this.#layerCommits.delete(layer.digest);
+    }
+  }
+
+  /** Where the file's content is. */
+  #folderOf(node: FileNode | SymlinkNode): string {
+    const layer = node.kind === "file" ? this.#image.layers[node.layer] : undefined;
+    return layer?.files ?? this.#repository.path;
+  }
+
+  #demandShared(): void {
+    this.#wanted.demandShared(this.#image.reference, this.#probe.reason);
   }
 
   /** The first layer's ref is at the commit that the image is built on. */
-  #storeBaseCommit({ commits, detached }: NativeLayer): Checksum {
-    const [commit, ...others] = commits;
-    if (commit === undefined || others.length > 0) {
-      throw corruptNativeLayer(`the first layer has ${commits.length} commits, not one`);
-    }
-    const { checksum, bytes } = commit;
+  #storeBaseCommit(native: NativeLayer): Checksum {
+    const { checksum, bytes, detached } = commitIn(native);
     this.#put(checksum, "commit", bytes);
-    const beside = detached.get(checksum);
-    if (beside !== undefined) stageDetachedMetadata(this.#staging, checksum, beside);
+    if (detached !== undefined) stageDetachedMetadata(this.#staging, checksum, detached);
     return checksum;
   }
 
-  /** A stray commit, its tree missing perhaps, would make every prune of the repository fail. */
-  #storeObjectSet({ commits, files }: NativeLayer): Checksum {
-    if (commits.length > 0) throw corruptNativeLayer("there is a commit in another layer than the first");
-    return this.#commits.objectSet([...files.values()].map((file) => file.expected));
+  #storeObjectSet(native: NativeLayer): Checksum {
+    demandNoCommit(native);
+    return this.#commits.objectSet([...native.files.values()].map((file) => file.expected));
   }
 
   /** The commit of a layer that the repository has, whole. */
@@ -330,26 +296,18 @@ export class OstreeImport implements Disposable {
     stageMetadataObject(this.#repository, this.#staging, checksum, type, bytes);
   };
 
+  /** What the repository has. */
+  get #known(): KnownObjects {
+    return {
+      read: this.#readMetadata,
+      fileOf: (checksum) => objectFile(this.#repository, checksum, "file"),
+      inheritsXattrs: this.target.inheritsXattrs,
+    };
+  }
+
   readonly #readMetadata: ReadMetadata = (checksum, type) =>
     readStaged(this.#repository, this.#staging, checksum, type);
 }
 
 /** Of an image built on an ostree commit, the first ones are native. */
-type AddedLayer = PlainLayer | { readonly native: NativeLayer };
-
-interface PlainLayer {
-  /** As unpacked. */
-  readonly tree: DirectoryNode;
-  /** By ostree's rules. */
-  readonly ruled: DirectoryNode;
-  readonly leftOut: LeftOut;
-  /** The repository has the layer's commit already. */
-  readonly known: boolean;
-}
-
-function countNativeLayers({ layers, finalDiffId }: ImageToImport): number {
-  if (finalDiffId === undefined) return 0;
-  const last = layers.findIndex((layer) => layer.diffId === finalDiffId);
-  if (last >= 0) return last + 1;
-  throw new OneholdError("corrupt", `label ostree.final-diffid names ${finalDiffId}, which is no layer of the image`);
-}
+type AddedLayer = PlainLayer | { readonly native: NativeLayer; finished: Checksum | undefined };

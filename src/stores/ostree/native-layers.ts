@@ -1,5 +1,6 @@
 import fs from "node:fs";
 import { byteStringOfText, bytesOf, displayBytes } from "#base/bytes.ts";
+import type { Digest } from "#base/digest.ts";
 import { OneholdError } from "#base/errors.ts";
 import { type Checksum, checksumOf, type FileMetadata } from "#formats/ostree-objects.ts";
 import { parseXattrs, type Xattr } from "#formats/xattrs.ts";
@@ -95,8 +96,30 @@ function readWhole(rootFd: number, node: TreeNode, limit: number): Buffer {
   return bytes;
 }
 
+/** How many of an image's layers carry ostree objects: those up to the one that its label `ostree.final-diffid` names. */
+export function countNativeLayers(layers: readonly { readonly diffId: Digest }[], final: Digest | undefined): number {
+  if (final === undefined) return 0;
+  const last = layers.findIndex((layer) => layer.diffId === final);
+  if (last >= 0) return last + 1;
+  throw new OneholdError("corrupt", `label ostree.final-diffid names ${final}, which is no layer of the image`);
+}
+
+/** The commit that an image is built on, in its first layer, and what lies beside it. */
+export function commitIn({ commits, detached }: NativeLayer) {
+  const [commit, ...others] = commits;
+  if (commit === undefined || others.length > 0) {
+    throw corruptNativeLayer(`the first layer has ${commits.length} commits, not one`);
+  }
+  return { ...commit, detached: detached.get(commit.checksum) };
+}
+
+/** A stray commit, its tree missing perhaps, would make every prune of the repository fail. */
+export function demandNoCommit({ commits }: NativeLayer): void {
+  if (commits.length > 0) throw corruptNativeLayer("there is a commit in another layer than the first");
+}
+
 /** For what the image itself has wrong, not the copy in the store. */
-export function corruptNativeLayer(why: string): OneholdError {
+function corruptNativeLayer(why: string): OneholdError {
   return new OneholdError("corrupt", `the image's ostree layer is damaged: ${why}`, {
     hint: "Ask whoever publishes the image, or pull it again.",
   });

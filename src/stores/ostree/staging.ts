@@ -146,10 +146,17 @@ export function readStaged(
   }
 }
 
-/** The bytes of a file object, staged or in the repository; a symlink's are those of its target. `undefined` where there is none. */
-export function sizeOfFileObject(repository: Repository, staging: Staging, checksum: Checksum): number | undefined {
-  const look = (file: string) => fs.lstatSync(file, { throwIfNoEntry: false })?.size;
-  return look(stagedFile(staging, checksum, "file")) ?? look(objectFile(repository, checksum, "file"));
+/** Where below the repository's folder a file object is, staged or in its place. */
+export function findFileObject(
+  repository: Repository,
+  staging: Staging,
+  checksum: Checksum,
+): { path: string; stat: fs.Stats } | undefined {
+  for (const file of [stagedFile(staging, checksum, "file"), objectFile(repository, checksum, "file")]) {
+    const stat = fs.lstatSync(file, { throwIfNoEntry: false });
+    if (stat !== undefined) return { path: path.relative(repository.path, file), stat };
+  }
+  return undefined;
 }
 
 /** Whether new files get xattrs that nobody set: an SELinux kernel labels them. */

@@ -1,0 +1,97 @@
+import fs from "node:fs";
+import { bytesOf, displayBytes } from "#base/bytes.ts";
+import { OneholdError } from "#base/errors.ts";
+import { mergeLayers } from "#image/merge.ts";
+import { OstreeLabeller } from "#image/selinux-labels.ts";
+import { ostreePolicy, type ReadFile, type SelinuxPolicy } from "#image/selinux-policy.ts";
+import { type DirectoryNode, type FileNode, pathOf } from "#image/tree.ts";
+import { openBeneath } from "#linux/beneath.ts";
+import { openDirectory } from "#linux/descriptor.ts";
+
+/**
+ * The labels of an image. They are part of its files' objects, so its policy must be known before files are read; but
+ * it is known only when all layers are. Hence it is guessed first.
+ */
+export class ImageLabels {
+  readonly #read: ReadFile;
+  readonly #labeller = new OstreeLabeller();
+  #policy: SelinuxPolicy | undefined;
+  #state: "nothing-to-see" | "guessed" | "decided" = "nothing-to-see";
+
+  /** `folderOf`: where a file's content is. */
+  constructor(folderOf: (file: FileNode) => string) {
+    this.#read = (file) => readBeneath(folderOf(file), file);
+  }
+
+  /** The identity of the policy, where there is one. */
+  get policy(): string | undefined {
+    return this.#policy?.identity;
+  }
+
+  /** Whether commits can be written: no layer shows a policy, or all layers have been seen. */
+  get areFinal(): boolean {
+    return this.#state !== "guessed";
+  }
+
+  /** `trees`: of the layers that seem to have something of the policy, base first. */
+  guess(trees: readonly DirectoryNode[]): void {
+    if (trees.length === 0) return;
+    this.#state = "guessed";
+    this.#withoutFailure(() => this.#choose(mergeLayers(trees, "as-unpacked")));
+  }
+
+  /** By ostree's rules, the merged tree; `undefined` where nothing is to be labelled. @throws OneholdError where its policy can't be used */
+  decide(tree: DirectoryNode | undefined): void {
+    this.#state = "decided";
+    if (tree === undefined) this.#policy = undefined;
+    else this.#choose(tree);
+  }
+
+  /** The tree with its labels, as far as they are known. @throws OneholdError where the policy can't be used for it, once it is decided */
+  label(tree: DirectoryNode): DirectoryNode {
+    let labelled = tree;
+    const label = () => {
+      if (this.#policy !== undefined) labelled = this.#labeller.relabel(tree, this.#policy);
+    };
+    if (this.#state === "decided") label();
+    else this.#withoutFailure(label);
+    return labelled;
+  }
+
+  #choose(tree: DirectoryNode): void {
+    const policy = ostreePolicy(tree, this.#read);
+    if ("none" in policy) this.#policy = undefined;
+    else if (policy.identity !== this.#policy?.identity) this.#policy = policy;
+  }
+
+  /** A guess that fails may be a wrong one: whether the image's policy can be used is known when it is decided. */
+  #withoutFailure(act: () => void): void {
+    try {
+      act();
+    } catch (error) {
+      if (!(error instanceof OneholdError)) throw error;
+      this.#policy = undefined;
+    }
+  }
+}
+
+/** Whether a layer's files have (a part of) an SELinux policy where images have it, or a whiteout of it. */
+export function touchesPolicy(files: string): boolean {
+  return ["etc", "usr/etc"].some((etc) => {
+    let folder = files;
+    for (const name of etc.split("/")) {
+      folder += `/${name}`;
+      if (fs.lstatSync(folder, { throwIfNoEntry: false })?.isDirectory() !== true) return false;
+    }
+    return fs.lstatSync(`${folder}/selinux`, { throwIfNoEntry: false }) !== undefined;
+  });
+}
+
+function readBeneath(folder: string, node: FileNode): Buffer {
+  using root = openDirectory(folder);
+  using source = openBeneath(root.fd, bytesOf(pathOf(node)), fs.constants.O_RDONLY | fs.constants.O_NOFOLLOW);
+  const { size } = fs.fstatSync(source.fd);
+  if (size === node.size) return fs.readFileSync(source.fd);
+  const path = `${folder}/${displayBytes(pathOf(node))}`;
+  throw new OneholdError("corrupt", `${path} is ${size} bytes, its tar says ${node.size}`);
+}
