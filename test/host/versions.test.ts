@@ -133,6 +133,29 @@ test("schema 2, zstd, a list of architectures, and a layer that comes twice", { 
   });
 });
 
+test("what /etc hides of /usr/etc comes to light where a layer removes it", { timeout: 60_000 }, async () => {
+  await withPlace(async ({ layout, registry, repository, pull }) => {
+    const both = [
+      directory("usr/etc"),
+      file("usr/etc/x", "below"),
+      symlink("usr/etc/l", "below"),
+      directory("etc"),
+      file("etc/x", "above"),
+      file("etc/l", "above"),
+    ];
+    const layers = [
+      await layerOf(layout, ...both),
+      await layerOf(layout, directory("etc"), whiteout("etc/x"), whiteout("etc/l")),
+    ];
+    addImage(layout, { tag: "1", layers, labels });
+    await pushImage(layout, "1", registry, "os:1");
+    const report = await pull("os:1");
+    assert.equal(await contentOf(repository, report.ostree?.commit, "/usr/etc/x"), "below");
+    const listed = await runProgram("ostree", [`--repo=${repository}`, "ls", report.ostree?.commit ?? "", "/usr/etc"]);
+    assert.match(listed, /\/usr\/etc\/l -> below/);
+  });
+});
+
 test("layers without tar-split are imported from their inodes", { timeout: 60_000 }, async () => {
   await withPlace(async ({ folder, layout, registry, sysroot, repository, pull }) => {
     const layers = [
