@@ -90,10 +90,8 @@ test("both backends, from the first pull to the last removal", { timeout: 300_00
 
     await t.test("a second pull changes nothing and reads nothing", async () => {
       const first = await pullInto(sysroot, "1");
-      assert.deepEqual(
-        [first.ostree?.layers, first.composefs?.layers],
-        Array.from({ length: 2 }, () => ({ imported: 1, present: 0 })),
-      );
+      assert.deepEqual(first.ostree?.layers, { imported: 1, present: 0 });
+      assert.deepEqual(first.composefs?.layers, { imported: 1, present: 0 });
       assert.deepEqual(first.composefs?.account?.reflinked.files, sizes.length);
       assertStreams(repository, layout, v1, referenceOf("1"));
       const before = [repository, join(sysroot, "ostree/repo"), join(sysroot, "onehold/images")].map(snapshot);
