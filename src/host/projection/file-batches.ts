@@ -21,7 +21,7 @@ const maxFiles = 256;
 const maxBytes = 16 * 1024 * 1024;
 
 /** Cuts the files of a layer into batches. */
-export function* batchFiles(needs: ReadonlyMap<FileNode | SymlinkNode, FileNeeds>): Generator<NodeBatch> {
+export function* batchFiles(needs: Iterable<readonly [FileNode | SymlinkNode, FileNeeds]>): Generator<NodeBatch> {
   let batch = new Batch();
   for (const [node, needed] of needs) {
     batch.add(node, needed);

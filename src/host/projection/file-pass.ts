@@ -34,7 +34,7 @@ export class FilePass {
    */
   async give(
     root: string,
-    needs: ReadonlyMap<FileNode | SymlinkNode, FileNeeds>,
+    needs: Iterable<readonly [FileNode | SymlinkNode, FileNeeds]>,
     done: () => void | Promise<void>,
   ): Promise<void> {
     const ofLayer: Promise<void>[] = [];

@@ -7,6 +7,7 @@ import type { ComposefsImport } from "#stores/composefs/import.ts";
 import type { FilesToRead } from "#stores/ostree/image-to-import.ts";
 import type { OstreeImport } from "#stores/ostree/import.ts";
 import type { LayerObjects } from "#stores/ostree/labelled-layers.ts";
+import type { FileToImport } from "#stores/ostree/wanted-objects.ts";
 import type { HostContext } from "../operation.ts";
 import type { FileNeeds } from "./file-batches.ts";
 import { FilePass } from "./file-pass.ts";
@@ -75,8 +76,7 @@ export class Reading {
     let again: FilesToRead[] = [];
     this.#withOstree((store) => (again = store.label()), ["corrupt", "unsupported"]);
     for (const { root, files } of again) {
-      const needs = [...files].map(([node, ostree]): [typeof node, FileNeeds] => [node, { ostree }]);
-      await pass.give(root, new Map(needs), () => undefined);
+      await pass.give(root, needsOf(files, []), () => undefined);
     }
     await pass.finish();
     if (this.stores.ostree !== undefined) for (const finish of this.#unfinished) finish();
@@ -125,15 +125,9 @@ export class Reading {
     { tree, known, remembered, contents }: ParsedOrKnown,
   ): AddedLayer {
     const { composefs } = this.stores;
-    const needs = new Map<FileNode | SymlinkNode, FileNeeds>();
-    const need = (node: FileNode | SymlinkNode, of: FileNeeds) => needs.set(node, { ...needs.get(node), ...of });
-    const ostree = this.#withOstree(
-      (store) => {
-        for (const [node, wanted] of store.addLayer(index, tree, remembered)) need(node, { ostree: wanted });
-      },
-      ["not-utf8"],
-    );
-    for (const node of composefs?.addLayer(index, tree, known) ?? []) need(node, { composefs: true });
+    let forOstree: ForOstree = new Map();
+    const ostree = this.#withOstree((store) => (forOstree = store.addLayer(index, tree, remembered)), ["not-utf8"]);
+    const needs = needsOf(forOstree, composefs?.addLayer(index, tree, known) ?? []);
     const finishOstree = () => {
       const objects = ostree?.finishLayer(index);
       if (objects !== undefined) rememberLayer(this.#context.sysroot, layer.diffId, { tree, ostree: objects });
@@ -173,8 +167,22 @@ interface ParsedOrKnown {
 }
 
 interface AddedLayer {
-  readonly needs: ReadonlyMap<FileNode | SymlinkNode, FileNeeds>;
+  readonly needs: Iterable<[FileNode | SymlinkNode, FileNeeds]>;
   readonly finish: () => Promise<void>;
+}
+
+type ForOstree = ReadonlyMap<FileNode | SymlinkNode, FileToImport>;
+
+/** Each file once, whoever wants it. Made one by one: of many files, a list of them takes much memory. */
+function* needsOf(
+  forOstree: ForOstree,
+  forComposefs: readonly FileNode[],
+): Generator<[FileNode | SymlinkNode, FileNeeds]> {
+  const shared = new Set(forComposefs);
+  for (const [node, ostree] of forOstree) {
+    yield [node, node.kind === "file" && shared.has(node) ? { ostree, composefs: true } : { ostree }];
+  }
+  for (const node of forComposefs) if (!forOstree.has(node)) yield [node, { composefs: true }];
 }
 
 async function stageStream(

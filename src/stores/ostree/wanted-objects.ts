@@ -31,7 +31,7 @@ export class WantedObjects {
     const isAsked = files.has(node);
     if (isAsked && (this.#labelled.get(node) ?? node) === labelled) return;
     // The second label of hardlinks is a file of its own.
-    files.set(isAsked ? labelled : node, { metadata: labelled.metadata });
+    files.set(isAsked ? labelled : node, labelled);
     if (isAsked) return;
     if (labelled === node) this.#labelled.delete(node);
     else this.#labelled.set(node, labelled);
