@@ -1,6 +1,6 @@
 import { byteStringOfText } from "#base/bytes.ts";
 import type { Checksum, FileMetadata } from "#formats/ostree-objects.ts";
-import { type DirectoryNode, type FileNode, filesOf, type SymlinkNode } from "#image/tree.ts";
+import type { DirectoryNode, FileNode, SymlinkNode } from "#image/tree.ts";
 import { isErrno } from "#linux/system-error.ts";
 import { getXattr } from "#linux/xattr.ts";
 import { adoptObjects, type ObjectsOfNodes, type ReadMetadata } from "./trees.ts";
@@ -27,33 +27,16 @@ export interface LabelledLayer {
   readonly policy: string | undefined;
 }
 
-/**
- * The files and symlinks of a layer, each with what it is when it is labelled. Hardlinks whose paths have different
- * labels come once for each.
- */
+/** The files and symlinks of a layer, by every name, each with what it is when it is labelled: hardlinks may differ in that. */
 export function* labelledFiles({
   plain,
   labelled,
 }: Pick<LabelledLayer, "plain" | "labelled">): Generator<[FileNode | SymlinkNode, FileNode | SymlinkNode]> {
-  if (plain === labelled) for (const node of filesOf(plain)) yield [node, node];
-  else yield* pairsIn(plain, labelled, new Set());
-}
-
-function* pairsIn(
-  plain: DirectoryNode,
-  labelled: DirectoryNode,
-  seen: Set<FileNode | SymlinkNode>,
-): Generator<[FileNode | SymlinkNode, FileNode | SymlinkNode]> {
   for (const [name, after] of labelled.children) {
-    const before = plain.children.get(name);
+    const before = plain === labelled ? after : plain.children.get(name);
     if (after.kind === "directory") {
-      if (before?.kind === "directory") yield* pairsIn(before, after, seen);
-    } else if (
-      after.kind !== "special" &&
-      (before?.kind === "file" || before?.kind === "symlink") &&
-      !seen.has(after)
-    ) {
-      seen.add(after);
+      if (before?.kind === "directory") yield* labelledFiles({ plain: before, labelled: after });
+    } else if (after.kind !== "special" && (before?.kind === "file" || before?.kind === "symlink")) {
       yield [before, after];
     }
   }
@@ -102,7 +85,7 @@ function remember(layer: LabelledLayer, { objects }: LayerObjects): ObjectsOfNod
   const found: ObjectsOfNodes = new Map();
   const seen = new Set<FileNode | SymlinkNode>();
   for (const [node, labelled] of labelledFiles(layer)) {
-    if (isWhiteoutFile(node)) continue;
+    if (isWhiteoutFile(node) || found.has(labelled)) continue;
     const checksum = objects.get(node);
     if (checksum === undefined || seen.has(node)) return undefined;
     seen.add(node);

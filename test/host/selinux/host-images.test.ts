@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { mkdirSync, readdirSync } from "node:fs";
+import { mkdirSync, readdirSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { before, test } from "node:test";
 import { addLayer } from "#fixtures/oci-layout.ts";
@@ -77,6 +77,17 @@ test("an image is labelled by its own policy, wherever in its layers that is", {
       assert.deepEqual(second.ostree.layers, { imported: 1, present: 3 });
       assert.equal(filesRead(second), 1);
       await assertLabelledAsOstreeDoes(place, second.ostree.commit);
+      // Without memory the objects themselves tell their labels.
+      rmSync(join(sysroot, "onehold/layers"), { recursive: true });
+      add(
+        "forgotten",
+        base,
+        policy,
+        top,
+        await addLayer(layout, { entries: [directory("usr"), file("usr/x", long("x"))] }),
+      );
+      const forgotten = await pull("forgotten");
+      assert.deepEqual([forgotten.ostree.layers, filesRead(forgotten)], [{ imported: 1, present: 3 }, 1]);
     });
 
     const rule = (path: string) => `${path} -- system_u:object_r:changed_t:s0\n`;
