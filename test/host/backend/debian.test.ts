@@ -11,7 +11,7 @@ import { runProgram } from "#fixtures/programs.ts";
 import { makeRegistry } from "#fixtures/registry.ts";
 import { listTree } from "#fixtures/tree-listing.ts";
 import { assertSameLines, assertSameListing, expectedDump, expectedListing, withoutLinks } from "./expected-image.ts";
-import { assertSound, assertStreams, fileObjects, filesOfTheirOwn, objectFiles } from "./repository.ts";
+import { assertSound, fileObjects, tagsOf } from "./repository.ts";
 
 test("Debian as a host image is the same in podman, in composefs, and as mkcomposefs makes it", {
   timeout: 300_000,
@@ -63,11 +63,9 @@ test("Debian as a host image is the same in podman, in composefs, and as mkcompo
       }
     });
 
-    await t.test("every layer is there, and no byte twice", async () => {
-      assertStreams(repository, layout, images["os:1"], `docker://${name}`);
-      const objects = objectFiles(repository, fileObjects(repository));
-      assert.ok(objects.length > 10_000, `${objects.length} objects`);
-      assert.deepEqual(await filesOfTheirOwn(objects), []);
+    await t.test("every object, stream and image is what its name says", async () => {
+      assert.ok(fileObjects(repository).size > 10_000);
+      assert.equal(tagsOf(repository).get(`docker://${name}`), `../../oci-manifest-${images["os:1"].manifestDigest}`);
       await assertSound(repository);
     });
   });
