@@ -75,16 +75,24 @@ export class ImageLabels {
   }
 }
 
-/** Whether a layer's files have (a part of) an SELinux policy where images have it, or a whiteout of it. */
-export function touchesPolicy(files: string): boolean {
-  return ["etc", "usr/etc"].some((etc) => {
+/** What of an SELinux policy a layer's files have, where images have one: its `config`, or something else (a whiteout, say). */
+export function sightOfPolicy(files: string): "config" | "something" | undefined {
+  const sights = ["etc", "usr/etc"].map((etc) => {
     let folder = files;
     for (const name of etc.split("/")) {
       folder += `/${name}`;
-      if (fs.lstatSync(folder, { throwIfNoEntry: false })?.isDirectory() !== true) return false;
+      if (statOf(folder)?.isDirectory() !== true) return undefined;
     }
-    return fs.lstatSync(`${folder}/selinux`, { throwIfNoEntry: false }) !== undefined;
+    const there = statOf(`${folder}/selinux`);
+    if (there?.isDirectory() === true) return statOf(`${folder}/selinux/config`) === undefined ? "something" : "config";
+    // A link may lead to all of it.
+    return there?.isSymbolicLink() === true ? "config" : there && "something";
   });
+  return sights.includes("config") ? "config" : sights.find((sight) => sight !== undefined);
+}
+
+function statOf(path: string): fs.Stats | undefined {
+  return fs.lstatSync(path, { throwIfNoEntry: false });
 }
 
 function readBeneath(folder: string, node: FileNode): Buffer {

@@ -8,7 +8,7 @@ import { CommitWriter } from "./commits.ts";
 import { type FileObjectTarget, storeEmptyFile, type StoredFileObject } from "./file-objects.ts";
 import { demandMinimumFree } from "./free-space.ts";
 import type { FilesToRead, ImageToImport, ImportOptions, ImportResult } from "./image-to-import.ts";
-import { ImageLabels, touchesPolicy } from "./image-labels.ts";
+import { ImageLabels, sightOfPolicy } from "./image-labels.ts";
 import { type FinishedLayer, type KnownObjects, labelledFiles, type LayerObjects } from "./labelled-layers.ts";
 import { mergeOver, mergePlain, type MergedTree } from "./merging.ts";
 import { collectNativeLayer, commitIn, countNativeLayers, demandNoCommit, type NativeLayer } from "./native-layers.ts";
@@ -99,7 +99,10 @@ export class OstreeImport implements Disposable {
   /** The layers that seem to have something of the image's SELinux policy, base first; none where there is nothing to label. */
   layersWithPolicy(): number[] {
     if (!this.#mayRelabel()) return [];
-    return [...this.#image.layers.entries()].flatMap(([i, { files }]) => (touchesPolicy(files) ? [i] : []));
+    const sights = this.#image.layers.map(({ files }) => sightOfPolicy(files));
+    // Without its config there is none, though programs leave files where it would be.
+    if (!sights.includes("config")) return [];
+    return sights.flatMap((sight, i) => (sight === undefined ? [] : [i]));
   }
 
   /** Tells what layers are to be labelled by as they are added: the trees of `layersWithPolicy`. */
