@@ -39,6 +39,8 @@ export interface Libc {
   readonly fcntl: (fd: number, command: number, argument: Buffer) => number;
   readonly flock: (fd: number, operation: number) => number;
   readonly syncfs: (fd: number) => number;
+  /** The same on another thread; `done` is called when it has ended, however it did. */
+  readonly syncfsAside: (fd: number, done: () => void) => void;
   readonly statfs: (path: Buffer, result: Buffer) => number;
   readonly fstatfs: (fd: number, result: Buffer) => number;
   readonly mount: (source: Buffer, target: Buffer, type: Buffer | null, flags: number, data: Buffer | null) => number;
@@ -89,6 +91,9 @@ function bind(): Libc {
     fcntl: declare("fcntl", "int", "int", "int", memory),
     flock: declare("flock", "int", "int", "int"),
     syncfs: declare("syncfs", "int", "int"),
+    syncfsAside: (fd, done) => {
+      library.func("syncfs", "int", ["int"]).async(fd, done);
+    },
     statfs: declare("statfs", "int", bytes, memory),
     fstatfs: declare("fstatfs", "int", "int", memory),
     mount: declare("mount", "int", bytes, bytes, bytes, "uint64", bytes),

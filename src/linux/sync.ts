@@ -12,6 +12,14 @@ export function syncfs(fd: number): void {
   if (c.syncfs(fd) !== 0) throw failureOf("syncfs", c.errno(), fd);
 }
 
+/**
+ * Gives a later `syncfs` a head start: begins the same on another thread, while this one has other things to do.
+ * Resolves when it is done; only the later one tells of errors.
+ */
+export function beginSync(fd: number): Promise<void> {
+  return new Promise((resolve) => libc().syncfsAside(fd, resolve));
+}
+
 /** Makes the entries of a directory durable: what was made, renamed or removed in it. */
 export function syncDirectory(path: string): void {
   using directory = openDirectory(path);

@@ -1,5 +1,7 @@
 import type { OneholdError } from "#base/errors.ts";
 import { parseManifest } from "#formats/oci.ts";
+import { openDirectory } from "#linux/descriptor.ts";
+import { beginSync } from "#linux/sync.ts";
 import { layerChain } from "#stores/containers-storage/store.ts";
 import type { HostContext, Operation } from "../operation.ts";
 import { beginComposefs, type ComposefsProjection, findInComposefs, publishComposefs } from "./composefs.ts";
@@ -51,8 +53,11 @@ export async function project(
   const reading = new Reading(context, layers, { ostree, composefs }, progress);
   await reading.run();
   const staged = reading.stores;
+  // What has been written by now goes to the disk while commits and images are made.
+  const flushing = flush(context.sysroot.path);
   staged.ostree?.stage();
   staged.composefs?.stage();
+  await flushing;
   const made = {
     ostree: staged.ostree && publishOstree(operation, staged.ostree),
     composefs: staged.composefs && (await publishComposefs(operation, staged.composefs)),
@@ -60,6 +65,11 @@ export async function project(
   progress.finish();
   const { refusal } = reading;
   return present({ ostree: made.ostree ?? there.ostree, composefs: made.composefs ?? there.composefs, refusal });
+}
+
+async function flush(directory: string): Promise<void> {
+  using descriptor = openDirectory(directory);
+  await beginSync(descriptor.fd);
 }
 
 function present({
