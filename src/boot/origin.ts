@@ -20,6 +20,8 @@ export interface Origin {
   /** What a plain ostree deployment follows. */
   readonly refspec: string | null;
   readonly pinned: boolean;
+  /** Somebody made its /usr writable for good (`ostree admin unlock --hotfix`). */
+  readonly hotfix: boolean;
   /** rpm-ostree has changed the deployment (layered packages and the like): bootc and Onehold leave it alone. */
   readonly changedLocally: boolean;
 }
@@ -32,6 +34,7 @@ export function parseOrigin(text: string, subject: string): Origin {
     image: reference === undefined ? null : parseOriginImage(reference.trimEnd(), subject),
     refspec: (keyfile.get("origin", "refspec") ?? keyfile.get("origin", "baserefspec"))?.trimEnd() ?? null,
     pinned: keyfile.boolean("libostree-transient", "pinned") ?? false,
+    hotfix: keyfile.get("origin", "unlocked")?.trimEnd() === "hotfix",
     changedLocally: isChangedLocally(keyfile),
   };
 }

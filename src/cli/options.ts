@@ -16,6 +16,8 @@ export const erofsVersions = ["v0", "v1", "v2"] as const;
 /** Whose form or rules, where the tools of composefs differ: composefs-rs's, or those of mkcomposefs and composefs-info. */
 export const compats = ["rust", "c"] as const;
 export const pullSources = ["auto", "podman", "skopeo"] as const;
+/** Of `status`: bootc's, which are the same. */
+export const formatVersions = ["0", "1"] as const;
 export const listTypes = ["all", "host", "logical"] as const;
 
 /** Of every verb. */
@@ -55,6 +57,12 @@ export interface ImageListOptions {
 export interface ImageReferenceOptions {
   /** As the user wrote it. */
   readonly reference: string;
+}
+
+export interface StatusOptions {
+  readonly booted: boolean;
+  readonly verbose: boolean;
+  readonly usage: boolean;
 }
 
 /** Of `usage`, which has none of its own. */

@@ -1,5 +1,6 @@
 import { Command, CommanderError, InvalidArgumentError, Option } from "commander";
 import { declareContainerVerbs } from "./container-verbs.ts";
+import { declareHostVerbs } from "./host-verbs.ts";
 import { helpStyle, pathOf, verbsBelow } from "./help.ts";
 import { declareInternalsVerbs } from "./internals-verbs.ts";
 import {
@@ -99,6 +100,7 @@ function declareProgram(verbs: Verbs, finish: Finish): Command {
     },
     finish,
   );
+  declareHostVerbs(program, verbs, finish);
   declareImageVerbs(program, verbs, finish);
   declareVerb<UsageOptions>(
     program,

@@ -11,6 +11,7 @@ import type {
   InitOptions,
   InternalsMountOptions,
   InternalsUmountOptions,
+  StatusOptions,
   UsageOptions,
 } from "./options.ts";
 
@@ -21,6 +22,7 @@ export type LoadVerb<Options> = () => Promise<{
 
 export interface Verbs {
   readonly init: LoadVerb<InitOptions>;
+  readonly status: LoadVerb<StatusOptions>;
   readonly imagePull: LoadVerb<ImagePullOptions>;
   readonly imageList: LoadVerb<ImageListOptions>;
   readonly imagePin: LoadVerb<ImageReferenceOptions>;
@@ -39,6 +41,7 @@ export interface Verbs {
 /** The verbs, none of them loaded yet. */
 export const lazyVerbs: Verbs = {
   init: () => import("./verbs/init.ts"),
+  status: () => import("./verbs/status.ts"),
   imagePull: () => import("./verbs/image-pull.ts"),
   imageList: () => import("./verbs/image-list.ts"),
   imagePin: () => import("./verbs/image-pin.ts"),

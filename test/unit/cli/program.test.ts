@@ -26,6 +26,7 @@ describe("help", atOnce, () => {
         new Set(verbs),
         new Set([
           "init",
+          "status",
           "usage",
           "image pull",
           "image list",

@@ -1,0 +1,172 @@
+import fs from "node:fs";
+import path from "node:path";
+import { OneholdError } from "#base/errors.ts";
+import { withSystemErrors } from "#linux/system-error.ts";
+import { Attempts } from "./attempts.ts";
+import { type BootEntry, readBootEntries } from "./boot-entry.ts";
+import { type BootLink, type DeploymentName, parseBootLink, parseDeploymentName } from "./deployment-name.ts";
+import { kernelArgument } from "./kernel-arguments.ts";
+import { type Origin, parseOrigin } from "./origin.ts";
+import { type RunningHost, runningHost } from "./running-host.ts";
+import { readLink, readSmallFile } from "./small-file.ts";
+import { parseStaged } from "./staged.ts";
+
+/** A version of the host that can be booted. */
+export interface Deployment extends DeploymentName {
+  /** Its root file system, as an absolute path. */
+  readonly directory: string;
+  /** undefined: it has none, or one that can't be read. */
+  readonly origin: Origin | undefined;
+  readonly kernelArguments: readonly string[];
+  /** SHA-256 of its kernel and initramfs. */
+  readonly bootChecksum: string | undefined;
+  /** Of the boot menu; a staged one is not there yet. */
+  readonly title: string | undefined;
+  /** The running host was booted from it. */
+  readonly booted: boolean;
+  /** It gets its boot entry at shutdown. */
+  readonly staged: boolean;
+  /** Staged, but not to be finished at shutdown: only downloaded. */
+  readonly locked: boolean;
+  /** What was made writable in it, and until when: the next boot for all but `hotfix`. */
+  readonly unlocked: "none" | "development" | "hotfix" | "transient";
+}
+
+export interface BootState {
+  /** In boot order: the first is what the next boot takes. `ostree admin` numbers them so. */
+  readonly deployments: readonly Deployment[];
+  /**
+   * What could not be read. libostree refuses a sysroot with such entries, so that whoever changes deployments, or
+   * removes what none needs, must stop where there is one; whoever shows them shows the others.
+   */
+  readonly problems: readonly OneholdError[];
+}
+
+/**
+ * The deployments of a sysroot, by its boot entries, as libostree finds them. Takes no lock and writes nothing.
+ * `hostRoot` is where the running host is: `/`, elsewhere in tests.
+ */
+export function readDeployments(sysroot: string, hostRoot: string): BootState {
+  const attempts = new Attempts();
+  const running = attempts.try(() => runningHost(sysroot, hostRoot));
+  // Where /boot is a file system of its own, the sysroot's own folder of that name is empty.
+  const boot = path.join(running?.root ?? sysroot, "boot");
+  const bootable = (attempts.try(() => readBootEntries(boot, attempts)) ?? []).flatMap(
+    (entry) => attempts.try(() => deploymentOf(sysroot, entry, attempts)) ?? [],
+  );
+  if (running === undefined) return { deployments: bootable, problems: attempts.failures };
+  const booted = attempts.try(() => findBooted(sysroot, running, bootable));
+  const staged = attempts.try(() => stagedDeployment(sysroot, running, attempts));
+  const deployments = [...(staged === undefined ? [] : [staged]), ...bootable].map((deployment) => ({
+    ...deployment,
+    booted: deployment === booted,
+    unlocked: unlockedNow(running, deployment),
+  }));
+  return { deployments, problems: attempts.failures };
+}
+
+function deploymentOf(sysroot: string, entry: BootEntry, attempts: Attempts): Deployment {
+  const argument = entry.options === undefined ? undefined : kernelArgument(entry.options, "ostree");
+  if (argument === undefined) {
+    throw new OneholdError("corrupt", `the boot entry ${entry.file} has no kernel argument ostree=`, {
+      subject: entry.file,
+    });
+  }
+  const link = linkOf(argument, entry.file);
+  return {
+    ...described(sysroot, followLink(sysroot, argument, link), attempts),
+    kernelArguments: entry.options ?? [],
+    bootChecksum: link.bootChecksum,
+    title: entry.title,
+    staged: false,
+    locked: false,
+  };
+}
+
+/** libostree lists it first, since it will be the next to boot. */
+function stagedDeployment(sysroot: string, running: RunningHost, attempts: Attempts): Deployment | undefined {
+  const file = path.join(running.root, "run/ostree/staged-deployment");
+  const bytes = readSmallFile(file);
+  if (bytes === undefined) return undefined;
+  const { kernelArguments, bootChecksum, locked, ...name } = parseStaged(bytes, file);
+  return {
+    ...described(sysroot, name, attempts),
+    kernelArguments,
+    bootChecksum,
+    title: undefined,
+    staged: true,
+    locked: locked || fs.existsSync(`${file}-locked`),
+  };
+}
+
+type Described = DeploymentName & Pick<Deployment, "directory" | "origin" | "booted" | "unlocked">;
+
+/** What its own files say. */
+function described(sysroot: string, name: DeploymentName, attempts: Attempts): Described {
+  const directory = directoryOf(sysroot, name);
+  if (!withSystemErrors(() => fs.statSync(directory, { throwIfNoEntry: false }))?.isDirectory()) {
+    throw new OneholdError("corrupt", `a boot entry names the deployment ${directory}, which is not there`, {
+      subject: directory,
+    });
+  }
+  const origin = attempts.try(() => readOrigin(`${directory}.origin`));
+  return { ...name, directory, origin, booted: false, unlocked: origin?.hotfix === true ? "hotfix" : "none" };
+}
+
+function directoryOf(sysroot: string, { stateroot, checksum, serial }: DeploymentName): string {
+  return path.join(sysroot, "ostree/deploy", stateroot, "deploy", `${checksum}.${serial}`);
+}
+
+function readOrigin(file: string): Origin | undefined {
+  const bytes = readSmallFile(file);
+  return bytes === undefined ? undefined : parseOrigin(bytes.toString("utf8"), file);
+}
+
+function linkOf(argument: string, where: string): BootLink {
+  const link = parseBootLink(argument);
+  if (link !== undefined) return link;
+  throw new OneholdError("corrupt", `${where} has ostree=${argument}, which is not the path of a deployment`, {
+    subject: where,
+  });
+}
+
+function followLink(sysroot: string, argument: string, link: BootLink): DeploymentName {
+  const file = path.join(sysroot, argument);
+  const target = readLink(file);
+  const name = parseDeploymentName(path.basename(target ?? ""));
+  if (name !== undefined) return { ...name, stateroot: link.stateroot };
+  const why = target === undefined ? "is not there" : `leads to ${JSON.stringify(target)}, which is no deployment`;
+  throw new OneholdError("corrupt", `${file}, which a boot entry names, ${why}`, { subject: file });
+}
+
+/**
+ * As libostree does, by the directory that is the root now: the symlink that the kernel was told of may have been
+ * made anew since. Where the root is mounted from something else, the symlink tells.
+ */
+function findBooted(sysroot: string, running: RunningHost, deployments: readonly Deployment[]): Deployment {
+  const { argument, place } = running;
+  const byPlace = deployments.find(({ directory }) => {
+    const { dev, ino } = withSystemErrors(() => fs.statSync(directory, { bigint: true }));
+    return dev === place.device && ino === place.inode;
+  });
+  if (byPlace !== undefined) return byPlace;
+  if (argument === undefined) throw notAmongThem(sysroot, "its root");
+  const link = linkOf(argument, path.join(running.root, "proc/cmdline"));
+  const wanted = directoryOf(sysroot, followLink(sysroot, argument, link));
+  const byArgument = deployments.find(({ directory }) => directory === wanted);
+  if (byArgument !== undefined) return byArgument;
+  throw notAmongThem(sysroot, argument);
+}
+
+function notAmongThem(sysroot: string, booted: string): OneholdError {
+  return new OneholdError("corrupt", `this host was booted from ${booted}, which is no deployment of ${sysroot}`, {
+    subject: sysroot,
+  });
+}
+
+function unlockedNow(running: RunningHost, deployment: Deployment): Deployment["unlocked"] {
+  const { checksum, serial, unlocked } = deployment;
+  const state = path.join(running.root, "run/ostree/deployment-state", `${checksum}.${serial}`);
+  if (fs.existsSync(path.join(state, "unlocked-development"))) return "development";
+  return fs.existsSync(path.join(state, "unlocked-transient")) ? "transient" : unlocked;
+}
