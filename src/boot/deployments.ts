@@ -72,11 +72,10 @@ function deploymentOf(sysroot: string, entry: BootEntry, attempts: Attempts): De
       subject: entry.file,
     });
   }
-  const link = linkOf(argument, entry.file);
   return {
-    ...described(sysroot, followLink(sysroot, argument, link), attempts),
+    ...described(sysroot, followLink(sysroot, argument, entry.file), attempts),
     kernelArguments: entry.options ?? [],
-    bootChecksum: link.bootChecksum,
+    bootChecksum: linkOf(argument, entry.file).bootChecksum,
     title: entry.title,
     staged: false,
     locked: false,
@@ -130,13 +129,15 @@ function linkOf(argument: string, where: string): BootLink {
   });
 }
 
-function followLink(sysroot: string, argument: string, link: BootLink): DeploymentName {
+/** `where` names the file that has the argument. */
+function followLink(sysroot: string, argument: string, where: string): DeploymentName {
+  const { stateroot } = linkOf(argument, where);
   const file = path.join(sysroot, argument);
   const target = readLink(file);
   const name = parseDeploymentName(path.basename(target ?? ""));
-  if (name !== undefined) return { ...name, stateroot: link.stateroot };
+  if (name !== undefined) return { ...name, stateroot };
   const why = target === undefined ? "is not there" : `leads to ${JSON.stringify(target)}, which is no deployment`;
-  throw new OneholdError("corrupt", `${file}, which a boot entry names, ${why}`, { subject: file });
+  throw new OneholdError("corrupt", `${file}, which ${where} names, ${why}`, { subject: file });
 }
 
 /**
@@ -151,8 +152,7 @@ function findBooted(sysroot: string, running: RunningHost, deployments: readonly
   });
   if (byPlace !== undefined) return byPlace;
   if (argument === undefined) throw notAmongThem(sysroot, "its root");
-  const link = linkOf(argument, path.join(running.root, "proc/cmdline"));
-  const wanted = directoryOf(sysroot, followLink(sysroot, argument, link));
+  const wanted = directoryOf(sysroot, followLink(sysroot, argument, path.join(running.root, "proc/cmdline")));
   const byArgument = deployments.find(({ directory }) => directory === wanted);
   if (byArgument !== undefined) return byArgument;
   throw notAmongThem(sysroot, argument);

@@ -17,8 +17,9 @@ export function deployedImage(
   { origin, checksum }: Deployment,
   attempts: Attempts,
 ): DeployedImage | undefined {
-  if (origin === undefined || origin.image === null || origin.changedLocally) return undefined;
-  const reference = referenceDocument(origin.image);
+  const image = origin?.changedLocally === false ? origin.image : null;
+  if (image === null) return undefined;
+  const reference = referenceDocument(image);
   const deployed = attempts.try(() => imageOfCommit(repository, checksum));
   if (deployed === undefined) return undefined;
   const cached = attempts.try(() => cachedUpdateOfCommit(repository, checksum));

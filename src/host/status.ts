@@ -42,7 +42,7 @@ export function hostStatus(sysroot: Sysroot, { bootedOnly, bytes, hostRoot }: St
       rollback: bootedOnly ? null : rollback,
       ...(bootedOnly || others.length === 0 ? {} : { otherDeployments: others }),
       rollbackQueued,
-      type: booted === null || booted.image === null ? null : "bootcHost",
+      type: (booted?.image ?? null) === null ? null : "bootcHost",
       usrOverlay: usrOverlay(roles.booted),
       readOnly: attempts.try(() => mountOf(sysroot.path)?.superOptions.includes("ro")) ?? false,
       onehold: {
