@@ -4,14 +4,20 @@ import { OneholdError } from "#base/errors.ts";
 export class Attempts {
   readonly failures: OneholdError[] = [];
 
-  /** undefined where it fails with an error that users may see. */
-  try<T>(read: () => T): T | undefined {
+  /** undefined where it fails with an error that users may see, and that then says where. */
+  try<T>(read: () => T, where?: string): T | undefined {
     try {
       return read();
     } catch (error) {
       if (!(error instanceof OneholdError)) throw error;
-      this.failures.push(error);
+      this.failures.push(where === undefined ? error : placed(error, where));
       return undefined;
     }
   }
+}
+
+function placed(error: OneholdError, where: string): OneholdError {
+  const { code, message, hint, subject = where } = error;
+  const placedMessage = message.includes(where) ? message : `${where}: ${message}`;
+  return new OneholdError(code, placedMessage, { cause: error, subject, ...(hint === undefined ? {} : { hint }) });
 }

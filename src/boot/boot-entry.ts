@@ -7,7 +7,6 @@ import { namesIn, readSmallFile } from "./small-file.ts";
 export interface BootEntry {
   /** Where it stands. */
   readonly file: string;
-  readonly title: string | undefined;
   /** libostree's order: the highest is booted first. */
   readonly version: string | undefined;
   /** undefined: it has none, which no entry of libostree's lacks. */
@@ -41,7 +40,6 @@ function parseBootEntry(text: string, file: string): BootEntry {
   const options = values.get("options");
   return {
     file,
-    title: values.get("title"),
     version: values.get("version"),
     options: options === undefined ? undefined : splitKernelArguments(options),
   };

@@ -4,7 +4,7 @@ import { OneholdError } from "#base/errors.ts";
 import { withSystemErrors } from "#linux/system-error.ts";
 import { Attempts } from "./attempts.ts";
 import { type BootEntry, readBootEntries } from "./boot-entry.ts";
-import { type BootLink, type DeploymentName, parseBootLink, parseDeploymentName } from "./deployment-name.ts";
+import { type DeploymentName, parseDeploymentName, staterootOfLink } from "./deployment-name.ts";
 import { kernelArgument } from "./kernel-arguments.ts";
 import { type Origin, parseOrigin } from "./origin.ts";
 import { type RunningHost, runningHost } from "./running-host.ts";
@@ -18,10 +18,6 @@ export interface Deployment extends DeploymentName {
   /** undefined: it has none, or one that can't be read. */
   readonly origin: Origin | undefined;
   readonly kernelArguments: readonly string[];
-  /** SHA-256 of its kernel and initramfs. */
-  readonly bootChecksum: string | undefined;
-  /** Of the boot menu; a staged one is not there yet. */
-  readonly title: string | undefined;
   /** The running host was booted from it. */
   readonly booted: boolean;
   /** It gets its boot entry at shutdown. */
@@ -56,7 +52,8 @@ export function readDeployments(sysroot: string, hostRoot: string): BootState {
   );
   if (running === undefined) return { deployments: bootable, problems: attempts.failures };
   const booted = attempts.try(() => findBooted(sysroot, running, bootable));
-  const staged = attempts.try(() => stagedDeployment(sysroot, running, attempts));
+  const stagedFile = path.join(running.root, "run/ostree/staged-deployment");
+  const staged = attempts.try(() => stagedDeployment(sysroot, stagedFile, attempts), stagedFile);
   const deployments = [...(staged === undefined ? [] : [staged]), ...bootable].map((deployment) => ({
     ...deployment,
     booted: deployment === booted,
@@ -75,24 +72,19 @@ function deploymentOf(sysroot: string, entry: BootEntry, attempts: Attempts): De
   return {
     ...described(sysroot, followLink(sysroot, argument, entry.file), attempts),
     kernelArguments: entry.options ?? [],
-    bootChecksum: linkOf(argument, entry.file).bootChecksum,
-    title: entry.title,
     staged: false,
     locked: false,
   };
 }
 
 /** libostree lists it first, since it will be the next to boot. */
-function stagedDeployment(sysroot: string, running: RunningHost, attempts: Attempts): Deployment | undefined {
-  const file = path.join(running.root, "run/ostree/staged-deployment");
+function stagedDeployment(sysroot: string, file: string, attempts: Attempts): Deployment | undefined {
   const bytes = readSmallFile(file);
   if (bytes === undefined) return undefined;
-  const { kernelArguments, bootChecksum, locked, ...name } = parseStaged(bytes, file);
+  const { kernelArguments, locked, ...name } = parseStaged(bytes, file);
   return {
     ...described(sysroot, name, attempts),
     kernelArguments,
-    bootChecksum,
-    title: undefined,
     staged: true,
     locked: locked || fs.existsSync(`${file}-locked`),
   };
@@ -104,11 +96,12 @@ type Described = DeploymentName & Pick<Deployment, "directory" | "origin" | "boo
 function described(sysroot: string, name: DeploymentName, attempts: Attempts): Described {
   const directory = directoryOf(sysroot, name);
   if (!withSystemErrors(() => fs.statSync(directory, { throwIfNoEntry: false }))?.isDirectory()) {
-    throw new OneholdError("corrupt", `a boot entry names the deployment ${directory}, which is not there`, {
+    throw new OneholdError("corrupt", `the deployment ${directory} is not there`, {
       subject: directory,
     });
   }
-  const origin = attempts.try(() => readOrigin(`${directory}.origin`));
+  const file = `${directory}.origin`;
+  const origin = attempts.try(() => readOrigin(file), file);
   return { ...name, directory, origin, booted: false, unlocked: origin?.hotfix === true ? "hotfix" : "none" };
 }
 
@@ -121,17 +114,14 @@ function readOrigin(file: string): Origin | undefined {
   return bytes === undefined ? undefined : parseOrigin(bytes.toString("utf8"), file);
 }
 
-function linkOf(argument: string, where: string): BootLink {
-  const link = parseBootLink(argument);
-  if (link !== undefined) return link;
-  throw new OneholdError("corrupt", `${where} has ostree=${argument}, which is not the path of a deployment`, {
-    subject: where,
-  });
-}
-
 /** `where` names the file that has the argument. */
 function followLink(sysroot: string, argument: string, where: string): DeploymentName {
-  const { stateroot } = linkOf(argument, where);
+  const stateroot = staterootOfLink(argument);
+  if (stateroot === undefined) {
+    throw new OneholdError("corrupt", `${where} has ostree=${argument}, which is not the path of a deployment`, {
+      subject: where,
+    });
+  }
   const file = path.join(sysroot, argument);
   const target = readLink(file);
   const name = parseDeploymentName(path.basename(target ?? ""));

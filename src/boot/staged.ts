@@ -5,7 +5,6 @@ import { type DeploymentName, isStateroot, parseDeploymentName } from "./deploym
 
 /** A deployment that becomes one when the host shuts down. */
 export interface StagedDeployment extends DeploymentName {
-  readonly bootChecksum: string | undefined;
   readonly kernelArguments: readonly string[];
   /** Not to be finished at shutdown unless somebody unlocks it. */
   readonly locked: boolean;
@@ -24,7 +23,6 @@ export function parseStaged(bytes: Buffer, file: string): StagedDeployment {
   return {
     ...name,
     stateroot,
-    bootChecksum: textOf(target, "bootcsum"),
     kernelArguments: arrayElements(kernelArguments, 1, `the kernel arguments in ${file}`).map((element) =>
       parseText(element, `a kernel argument in ${file}`),
     ),

@@ -14,15 +14,15 @@ export interface DeployedImage {
 /** The image that a deployment was made of; undefined for one that bootc does not understand, or that can't be read. */
 export function deployedImage(
   repository: Repository,
-  { origin, checksum }: Deployment,
+  { origin, checksum, directory }: Deployment,
   attempts: Attempts,
 ): DeployedImage | undefined {
   const image = origin?.changedLocally === false ? origin.image : null;
   if (image === null) return undefined;
   const reference = referenceDocument(image);
-  const deployed = attempts.try(() => imageOfCommit(repository, checksum));
+  const deployed = attempts.try(() => imageOfCommit(repository, checksum), directory);
   if (deployed === undefined) return undefined;
-  const cached = attempts.try(() => cachedUpdateOfCommit(repository, checksum));
+  const cached = attempts.try(() => cachedUpdateOfCommit(repository, checksum), directory);
   const isNew = cached !== undefined && cached.manifestDigest !== deployed.manifestDigest;
   return { image: describe(reference, deployed), update: isNew ? describe(reference, cached) : null };
 }

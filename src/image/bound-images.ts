@@ -61,8 +61,8 @@ export function findBoundImages(units: BoundUnits): BoundImage[] {
 }
 
 function sectionOf(name: ByteString): "Image" | "Container" {
-  if (/[^.]\.image$/.test(name)) return "Image";
-  if (/[^.]\.container$/.test(name)) return "Container";
+  if (/^.+\.image$/s.test(name)) return "Image";
+  if (/^.+\.container$/s.test(name)) return "Container";
   throw new BoundImageError("other-extension", name, "ends neither in .image nor in .container");
 }
 

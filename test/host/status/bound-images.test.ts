@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { mkdirSync, symlinkSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { after, before, describe, test } from "node:test";
+import { runProgram } from "#fixtures/programs.ts";
 import { makeTemporaryFolder, type TemporaryFolder } from "#fixtures/temporary-folders.ts";
 import { boundUnitsOfDirectory } from "#boot/bound-units.ts";
 import { type BoundImage, BoundImageError, findBoundImages } from "#image/bound-images.ts";
@@ -120,7 +121,7 @@ describe("bound images, in a directory and in a tree", () => {
     });
   }
 
-  test("a link to itself, a name that is not UTF-8, a file that is too large, a FIFO", () => {
+  test("a link to itself, a name that is not UTF-8, a file that is too large, a FIFO", async () => {
     const make = (name: string) => {
       const entries = join(folder.path, name, "usr/lib/bootc/bound-images.d");
       mkdirSync(entries, { recursive: true });
@@ -144,6 +145,13 @@ describe("bound images, in a directory and in a tree", () => {
     assert.equal(
       outcome(() => findBoundImages(boundUnitsOfDirectory(large.root))),
       "broken-unit",
+    );
+    const fifo = make("fifo");
+    await runProgram("mkfifo", [join(fifo.root, "fifo")]);
+    symlinkSync("/fifo", join(fifo.entries, "a.container"));
+    assert.equal(
+      outcome(() => findBoundImages(boundUnitsOfDirectory(fifo.root))),
+      "not-a-file",
     );
   });
 });
