@@ -2,18 +2,16 @@
 import { measureErofs } from "./erofs.ts";
 import { type Figure, keepsBound, renderFigure } from "./figures.ts";
 import { measureProjection } from "./projection.ts";
-import { measureStartup, startupTarget } from "./startup.ts";
+import { measureStartup } from "./startup.ts";
 
-const startup = measureStartup()
-  .slice(1)
-  .map(
-    ({ command, medianRatio }): Figure => ({
-      what: `${command}, over node -e 0`,
-      value: medianRatio,
-      unit: "×",
-      most: startupTarget,
-    }),
-  );
+const startup = (await measureStartup()).slice(1).map(
+  ({ command, medianRatio, most }): Figure => ({
+    what: `${command}, over node -e 0`,
+    value: medianRatio,
+    unit: "×",
+    most,
+  }),
+);
 const figures = [...startup, ...(await measureErofs()), ...(await measureProjection())];
 for (const figure of figures) console.log(renderFigure(figure));
 const missed = figures.filter((figure) => !keepsBound(figure));

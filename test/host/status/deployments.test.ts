@@ -7,26 +7,15 @@ import { serializeMetadata } from "#formats/ostree-metadata.ts";
 import { hostStatus } from "#host/status.ts";
 import { openSysroot } from "#host/sysroot.ts";
 import { bootInto } from "./booted-root.ts";
-import { type DeployedSysroot, withSysroot } from "./deployed-sysroot.ts";
+import { deployedName, type DeployedSysroot, deployVersions, withSysroot } from "#fixtures/deployed-sysroot.ts";
 import { assertValid, seenBy, seenInJson, seenInText } from "./referees.ts";
 
-const image = (version: number) => `ostree-unverified-registry:registry.example/os:${version}`;
 const statusOf = (path: string, hostRoot: string) => {
   const host = hostStatus(openSysroot(path), { bootedOnly: false, bytes: false, hostRoot });
   assertValid(host);
   assert.deepEqual(host.status.onehold.problems, []);
   return host.status;
 };
-
-async function deployVersions(sysroot: DeployedSysroot, versions: readonly number[]): Promise<string[]> {
-  const commits = [];
-  for (const version of versions) {
-    const { commit } = await sysroot.pull(version);
-    await sysroot.deploy(commit, image(version), "--os=default", `--karg=version=${version}`);
-    commits.push(commit);
-  }
-  return commits;
-}
 
 for (const release of ["bookworm", "modern"] as const) {
   test(`a sysroot that is not booted, as the ostree of ${release} has it`, async () => {
@@ -50,8 +39,8 @@ for (const release of ["bookworm", "modern"] as const) {
       );
       await sysroot.admin("os-init", "other");
       const { commit } = await sysroot.pull(1);
-      await sysroot.deploy(commit, image(1), "--os=other");
-      await sysroot.deploy(commit, image(1), "--os=other");
+      await sysroot.deploy(commit, deployedName(1), "--os=other");
+      await sysroot.deploy(commit, deployedName(1), "--os=other");
       assert.deepEqual((await agree()).map(({ stateroot, serial }) => `${stateroot} ${serial}`).toSorted(), [
         "default 0",
         "default 0",
@@ -75,7 +64,7 @@ for (const release of ["bookworm", "modern"] as const) {
 
 test("a booted host: booted, staged, locked and rollback deployments, as ostree has them", async () => {
   await withSysroot("modern", async (sysroot) => {
-    const [, second = "", third = ""] = await deployVersions(sysroot, [1, 2, 3]);
+    const [, second = "", third = ""] = (await deployVersions(sysroot, [1, 2, 3])).map(({ commit }) => commit);
     const deployed = readDeployments(sysroot.path, "/").deployments;
     const argument = deployed[1]?.kernelArguments.find((each) => each.startsWith("ostree="))?.slice("ostree=".length);
     const root = await bootInto(sysroot.folder, sysroot.path, argument ?? "");

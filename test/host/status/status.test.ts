@@ -6,7 +6,7 @@ import { parse } from "yaml";
 import { onehold, tryOnehold } from "#fixtures/onehold.ts";
 import { runProgram } from "#fixtures/programs.ts";
 import type { HostDocument } from "#host/status-document.ts";
-import { appImage, type DeployedSysroot, withSysroot } from "./deployed-sysroot.ts";
+import { appImage, type DeployedSysroot, deployVersions, withSysroot } from "#fixtures/deployed-sysroot.ts";
 import { assertValid } from "./referees.ts";
 
 /** Three deployments, for all tests here. */
@@ -20,12 +20,7 @@ before(async () => {
   await new Promise<void>((ready, fail) => {
     released = withSysroot("bookworm", async (made) => {
       sysroot = made;
-      const versions = [];
-      for (const version of [1, 2, 3]) {
-        const { digest, commit } = await made.pull(version);
-        await made.deploy(commit, `ostree-unverified-registry:registry.example/os:${version}`, "--os=default");
-        versions.push({ digest, commit });
-      }
+      const versions = await deployVersions(made, [1, 2, 3]);
       digests = versions.map(({ digest }) => digest).toReversed();
       commits = versions.map(({ commit }) => commit).toReversed();
       await new Promise<void>((resolve) => {
@@ -147,7 +142,7 @@ function copyOf(purpose: string): string {
 describe("what can't be read", () => {
   const entryFile = (path: string) => {
     const folder = join(path, "boot/loader/entries");
-    const name = readdirSync(folder).find((each) => readFileSync(join(folder, each), "utf8").includes("version 2\n"));
+    const name = readdirSync(folder).find((each) => readFileSync(join(folder, each), "utf8").includes("version=2 "));
     return join(folder, name ?? "");
   };
   const originFile = (path: string) => `${directoryOf(path, commits[1])}.origin`;
