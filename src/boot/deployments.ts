@@ -47,6 +47,24 @@ export function readDeployments(sysroot: string, hostRoot: string): BootState {
   const running = attempts.try(() => runningHost(sysroot, hostRoot));
   // Where /boot is a file system of its own, the sysroot's own folder of that name is empty.
   const boot = path.join(running?.root ?? sysroot, "boot");
+  for (let retries = 5; ; retries -= 1) {
+    const stamp = stampOf(sysroot, boot);
+    const state = readOnce(sysroot, boot, running);
+    if (state.problems.length === 0 || retries === 0 || stampOf(sysroot, boot) === stamp) {
+      return { ...state, problems: [...attempts.failures, ...state.problems] };
+    }
+  }
+}
+
+/** Differs where libostree has made other entries, or other links to deployments, the ones in effect. */
+function stampOf(sysroot: string, boot: string): string {
+  const links = [path.join(boot, "loader"), ...["boot.0", "boot.1"].map((name) => path.join(sysroot, "ostree", name))];
+  const attempts = new Attempts();
+  return links.map((link) => attempts.try(() => readLink(link)) ?? "").join("\0");
+}
+
+function readOnce(sysroot: string, boot: string, running: RunningHost | undefined): BootState {
+  const attempts = new Attempts();
   const bootable = (attempts.try(() => readBootEntries(boot, attempts)) ?? []).flatMap(
     (entry) => attempts.try(() => deploymentOf(sysroot, entry, attempts)) ?? [],
   );

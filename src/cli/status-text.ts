@@ -50,9 +50,10 @@ function headingOf({ image, incompatible, ostree }: BootEntryDocument): string {
 
 function rowsOf({ image, cachedUpdate, pinned, onehold }: BootEntryDocument): Row[] {
   const { storage, boundImages, bytes } = onehold;
-  const bound = boundImages?.map(
-    ({ image: name, digest }) => `${name} (${digest === null ? "missing" : shortDigest(digest)})`,
-  );
+  const bound = boundImages?.map(({ image: name, digest, present }) => {
+    const about = [...(digest === null ? [] : [shortDigest(digest)]), ...(present ? [] : ["missing"])];
+    return `${name} (${about.join(", ")})`;
+  });
   return [
     ...imageRows(image, ""),
     ...imageRows(cachedUpdate, "Update"),

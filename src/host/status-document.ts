@@ -88,8 +88,10 @@ export interface BoundImageDocument {
   readonly image: string;
   /** The file name of the unit. */
   readonly unit: string;
-  /** null: the image store does not have it. */
+  /** null: it is not known, since the image store does not have it. */
   readonly digest: Digest | null;
+  /** Whether the image store has it. */
+  readonly present: boolean;
 }
 
 /** Of its image, on disk, as `usage` counts. */

@@ -30,10 +30,10 @@ export class StoredImages {
 
   /** Those that a deployment demands, by its own files. @throws OneholdError: see `findBoundImages` */
   boundImages(deployment: string): BoundImageDocument[] {
-    return findBoundImages(boundUnitsOfDirectory(deployment)).map((bound) => ({
-      ...bound,
-      digest: this.#find(bound.image)?.digest ?? null,
-    }));
+    return findBoundImages(boundUnitsOfDirectory(deployment)).map((bound) => {
+      const found = this.#find(bound.image);
+      return { ...bound, digest: found?.digest ?? null, present: found !== undefined };
+    });
   }
 
   #whyNotUnified(digest: Digest): string | null {

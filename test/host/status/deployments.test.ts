@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { mkdirSync, statSync, symlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
+import { setImmediate } from "node:timers/promises";
 import { readDeployments } from "#boot/deployments.ts";
 import { serializeMetadata } from "#formats/ostree-metadata.ts";
 import { hostStatus } from "#host/status.ts";
@@ -61,6 +62,32 @@ for (const release of ["bookworm", "modern"] as const) {
     });
   });
 }
+
+test("while ostree deploys and removes: at every moment what there was, or what there is", async () => {
+  await withSysroot("modern", async (sysroot) => {
+    const [first = { commit: "" }] = await deployVersions(sysroot, [1, 3]);
+    let looks = 0;
+    const look = async (change: Promise<unknown>, counts: readonly number[]) => {
+      let done = false;
+      const ended = change.finally(() => {
+        done = true;
+      });
+      while (!done) {
+        const { deployments, problems } = readDeployments(sysroot.path, "/");
+        assert.deepEqual(problems, []);
+        assert.ok(counts.includes(deployments.length), `${deployments.length} deployments`);
+        looks += 1;
+        await setImmediate();
+      }
+      await ended;
+    };
+    for (const _ of [1, 2]) {
+      await look(sysroot.deploy(first.commit, deployedName(1), "--os=default"), [2, 3]);
+      await look(sysroot.admin("undeploy", "0"), [2, 3]);
+    }
+    assert.ok(looks > 100, `${looks} looks`);
+  });
+});
 
 test("a booted host: booted, staged, locked and rollback deployments, as ostree has them", async () => {
   await withSysroot("modern", async (sysroot) => {

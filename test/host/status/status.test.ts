@@ -59,8 +59,20 @@ describe("what it tells", () => {
     });
     assert.deepEqual(spec, { image: newest.image.image, bootOrder: "default" });
     assert.deepEqual(newest.onehold.storage, { mode: "unified", inEffect: true, reason: null });
-    assert.deepEqual(newest.onehold.boundImages, [{ image: appImage, unit: "app.container", digest: null }]);
+    const missing = { digest: null, present: false };
+    const [app, tool] = newest.onehold.boundImages ?? [];
+    assert.deepEqual(app, { image: appImage, unit: "app.container", ...missing });
+    assert.deepEqual(tool, { image: tool?.image, unit: "tool.image", ...missing });
     assert.deepEqual(status.onehold, { storage: newest.onehold.storage, problems: [] });
+  });
+
+  test("a bound image that the image store has: its digest", async () => {
+    const digest = await sysroot.pullTool();
+    for (const { onehold: more } of (await statusOf(sysroot.path)).status.otherDeployments ?? []) {
+      const tool = more.boundImages?.find(({ unit }) => unit === "tool.image");
+      assert.deepEqual([tool?.digest, tool?.present], [digest, true]);
+    }
+    await onehold(sysroot.path, ["image", "remove", digest]);
   });
 
   test("the same as JSON, as YAML and in both versions of the format", async () => {
@@ -73,6 +85,7 @@ describe("what it tells", () => {
 
   test("for people", async () => {
     const { stdout } = await tryOnehold(sysroot.path, ["status"]);
+    const toolName = /^ +(localhost\S+)/m.exec(stdout)?.[1];
     const [first, ...others] = stdout.split("\n\n");
     assert.equal(others.length, 2);
     assert.deepEqual(first?.split("\n"), [
@@ -81,6 +94,7 @@ describe("what it tells", () => {
       "         Version: v3 (2026-01-02T23:00:00.500Z)",
       "         Storage: unified",
       `    Bound images: ${appImage} (missing)`,
+      `                  ${toolName} (missing)`,
     ]);
     const verbose = await tryOnehold(sysroot.path, ["status", "--verbose", "--usage"]);
     assert.match(verbose.stdout, new RegExp(`^ +Commit: ${commits[0]}$`, "m"));

@@ -85,6 +85,7 @@ describe("help", atOnce, () => {
     assert.deepEqual(ours.toSorted(), [
       "cli/container-verbs.ts",
       "cli/help.ts",
+      "cli/host-verbs.ts",
       "cli/internals-verbs.ts",
       "cli/options.ts",
       "cli/paint.ts",
