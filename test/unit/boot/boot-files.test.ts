@@ -6,6 +6,9 @@ import { staterootOfLink, parseDeploymentName } from "#boot/deployment-name.ts";
 import { kernelArgument, splitKernelArguments } from "#boot/kernel-arguments.ts";
 import { type Origin, parseOrigin } from "#boot/origin.ts";
 import { parseStaged } from "#boot/staged.ts";
+import { array } from "#formats/gvariant.ts";
+import { serializeMetadata } from "#formats/ostree-metadata.ts";
+import { Mutator } from "../formats/mutations.ts";
 
 const plain: Origin = { image: null, refspec: null, pinned: false, hotfix: false, changedLocally: false };
 
@@ -85,18 +88,19 @@ test("names of deployments, and of the links to them", () => {
   }
 });
 
+function readOrRefused(read: () => unknown): void {
+  try {
+    read();
+  } catch (error) {
+    assert.ok(error instanceof OneholdError, String(error));
+  }
+}
+
 test("whatever is in an origin or in the record of a staged deployment, it is read or refused", () => {
   const bytes = fc.oneof(
     fc.uint8Array({ maxLength: 300 }),
     fc.string({ unit: "binary" }).map((text) => Buffer.from(text)),
   );
-  const readOrRefused = (read: () => unknown) => {
-    try {
-      read();
-    } catch (error) {
-      assert.ok(error instanceof OneholdError, String(error));
-    }
-  };
   fc.assert(
     fc.property(bytes, (input) => {
       const text = Buffer.from(input).toString("latin1");
@@ -106,4 +110,35 @@ test("whatever is in an origin or in the record of a staged deployment, it is re
       splitKernelArguments(text);
     }),
   );
+});
+
+describe("the record of a staged deployment", () => {
+  const target = serializeMetadata([
+    { key: "name", type: "s", value: `${"a".repeat(64)}.1` },
+    { key: "osname", type: "s", value: "default" },
+    { key: "bootcsum", type: "s", value: "b".repeat(64) },
+  ]);
+  const words = ["quiet", "ostree=/x"].map((word) => Buffer.from(`${word}\0`));
+  const bytes = serializeMetadata([
+    { key: "target", type: "other", signature: "a{sv}", value: target },
+    { key: "kargs", type: "other", signature: "as", value: array(words, 1) },
+    { key: "locked", type: "b", value: true },
+  ]);
+
+  test("is read", () => {
+    assert.deepEqual(parseStaged(bytes, "x"), {
+      stateroot: "default",
+      checksum: "a".repeat(64),
+      serial: 1,
+      kernelArguments: ["quiet", "ostree=/x"],
+      locked: true,
+    });
+  });
+
+  test("damaged at random, it is read or refused", (t) => {
+    const seed = Date.now() & 0xffff_ffff;
+    t.diagnostic(`seed ${seed}`);
+    const mutator = new Mutator(seed);
+    for (let round = 0; round < 2000; round++) readOrRefused(() => parseStaged(mutator.mutate(bytes), "x"));
+  });
 });
