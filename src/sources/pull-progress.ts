@@ -119,6 +119,27 @@ export function trackPull({ id, blobs: announced, stored, estimated }: PullTrack
   };
 }
 
+/** Several pulls as one, of whose totals one is unknown where one of theirs is. */
+export function sumOfPulls(id: string, pulls: readonly BytesProgress[]): BytesProgress {
+  const sumOf = (amount: "bytes" | "bytesCached" | "bytesTotal" | "steps" | "stepsCached" | "stepsTotal") =>
+    pulls.reduce((before, pull) => before + pull[amount], 0);
+  return {
+    kind: "bytes",
+    task: "pulling",
+    id,
+    description: `Pulling ${id}`,
+    bytes: sumOf("bytes"),
+    bytesCached: sumOf("bytesCached"),
+    bytesTotal: pulls.some(({ bytesTotal }) => bytesTotal === 0) ? 0 : sumOf("bytesTotal"),
+    steps: sumOf("steps"),
+    stepsCached: sumOf("stepsCached"),
+    stepsTotal: sumOf("stepsTotal"),
+    // What two of them have in common is pulled once, and shown twice.
+    parts: pulls.flatMap(({ parts }) => parts),
+    estimated: pulls.some(({ estimated }) => estimated),
+  };
+}
+
 function uniqueBlobs(blobs: readonly AnnouncedBlob[], stored: ReadonlySet<Digest>): TrackedBlob[] {
   const unique = new Map(blobs.map((blob) => [blob.digest, blob]));
   return [...unique.values()].map(({ kind, digest, size }) => ({

@@ -1,0 +1,90 @@
+import fs from "node:fs";
+import path from "node:path";
+import { OneholdError } from "#base/errors.ts";
+import { findProgram, ProgramError, run } from "#linux/child.ts";
+
+/** Where libostree's program works: no lock of ours on `ostree/lock` or on the repository may be held meanwhile. */
+export interface OstreeSysroot {
+  readonly path: string;
+  readonly signal: AbortSignal;
+}
+
+export interface DeployRequest {
+  readonly stateroot: string;
+  /** In the sysroot's repository. */
+  readonly commit: string;
+  /** The text of the origin file. */
+  readonly origin: string;
+  /** All of them: none come from elsewhere. */
+  readonly kernelArguments: readonly string[];
+  /** A folder of ours for the origin file. */
+  readonly temporary: string;
+}
+
+/** The names that a folder below ostree/deploy can have, and that libostree puts into boot entries unquoted. */
+const staterootPattern = /^[A-Za-z0-9][\w.-]{0,63}$/;
+
+/** @throws OneholdError "usage" */
+export function demandStaterootName(name: string): void {
+  if (staterootPattern.test(name)) return;
+  throw new OneholdError("usage", `${JSON.stringify(name)} can't be the name of a stateroot`, {
+    hint: "It begins with a letter or digit; letters, digits, dots, dashes and underscores follow; 64 at most.",
+  });
+}
+
+/** @throws OneholdError "program-missing", before anything is written */
+export function demandOstree(): void {
+  if (findProgram("ostree") !== undefined) return;
+  throw new OneholdError("program-missing", "ostree, which deploys images, is not installed (not found in PATH)", {
+    subject: "ostree",
+    hint: "Install the package ostree.",
+  });
+}
+
+/** Makes a stateroot with an empty /var, and what libostree wants of a sysroot. One that is there stays as it is. */
+export async function makeStateroot(sysroot: OstreeSysroot, name: string): Promise<void> {
+  if (fs.existsSync(path.join(sysroot.path, "ostree/deploy", name))) return;
+  await ostreeAdmin(sysroot, ["os-init", name], `making the stateroot ${name}`);
+}
+
+/**
+ * Deploys a commit as the first, or default, deployment of a stateroot, at once: checks it out, merges /etc, fills an
+ * empty /var, copies the kernel and writes the boot entry. Nothing is pruned: libostree would wait for our own locks.
+ */
+export async function deployCommit(sysroot: OstreeSysroot, request: DeployRequest): Promise<void> {
+  const origin = path.join(request.temporary, "origin");
+  fs.writeFileSync(origin, request.origin, { mode: 0o644 });
+  // `--karg` would replace an earlier argument of the same name: `console=` may come twice.
+  const kernelArguments = request.kernelArguments.map((argument) => `--karg-append=${argument}`);
+  const options = [`--os=${request.stateroot}`, `--origin-file=${origin}`, "--no-prune", "--no-merge"];
+  await ostreeAdmin(
+    sysroot,
+    ["deploy", ...options, "--karg-none", ...kernelArguments, request.commit],
+    `deploying ${request.commit}`,
+  );
+  fs.unlinkSync(origin);
+}
+
+/**
+ * Has libostree remove what no boot entry names, give each deployment the refs that keep its commit, and prune what
+ * no ref keeps.
+ */
+export async function cleanUpDeployments(sysroot: OstreeSysroot): Promise<void> {
+  await ostreeAdmin(sysroot, ["cleanup"], "cleaning up deployments");
+}
+
+async function ostreeAdmin(sysroot: OstreeSysroot, args: readonly string[], what: string): Promise<void> {
+  const [verb = "", ...others] = args;
+  try {
+    await run("ostree", ["admin", verb, `--sysroot=${sysroot.path}`, ...others], {
+      env: { PATH: process.env["PATH"], LC_ALL: "C.UTF-8" },
+      signal: sysroot.signal,
+    });
+  } catch (error) {
+    if (!(error instanceof ProgramError)) throw error;
+    throw new OneholdError("program-failed", `${what} failed: ${error.message}`, {
+      cause: error,
+      subject: sysroot.path,
+    });
+  }
+}

@@ -1,0 +1,70 @@
+import { parse } from "smol-toml";
+import * as v from "valibot";
+import { messageOf, OneholdError } from "#base/errors.ts";
+
+/** A file of an image's `usr/lib/bootc/kargs.d`, by its name there. */
+export interface KernelArgumentFile {
+  readonly name: string;
+  readonly text: string;
+}
+
+/** Bytes. Real ones have a few lines. */
+export const maxKernelArgumentFile = 1 << 20;
+
+const schema = v.strictObject({
+  kargs: v.array(v.string()),
+  /** As Rust names them: `x86_64`, `aarch64`. None: all. */
+  "match-architectures": v.optional(v.array(v.string())),
+});
+
+/** Rust's names of the processors that Node runs on, which is how bootc compares them. */
+const architectures: Readonly<Record<string, string>> = {
+  x64: "x86_64",
+  arm64: "aarch64",
+  ppc64: "powerpc64",
+  s390x: "s390x",
+  riscv64: "riscv64",
+};
+
+/**
+ * What an image wants on the kernel's command line: of files that end in `.toml`, in the order of their names, those
+ * for this processor, one argument each. `architecture`: as Node names it.
+ * @throws OneholdError "corrupt" where a file is not as bootc would read it
+ */
+export function kernelArgumentsOf(files: readonly KernelArgumentFile[], architecture: string): string[] {
+  const name = architectures[architecture] ?? architecture;
+  return files
+    .filter((file) => file.name.endsWith(".toml"))
+    .toSorted((a, b) => (a.name < b.name ? -1 : 1))
+    .flatMap((file) => {
+      const { kargs, "match-architectures": wanted } = parseFile(file);
+      return wanted === undefined || wanted.includes(name) ? kargs.flatMap(splitArguments) : [];
+    });
+}
+
+/**
+ * The words of a command line, as the kernel parts them: at blanks outside of double quotes.
+ * @throws OneholdError "usage" for what no boot entry can hold
+ */
+export function splitArguments(text: string): string[] {
+  // oxlint-disable-next-line no-control-regex -- a line end would begin another key of the boot entry
+  if (/[\u0000-\u0008\u000a-\u001f\u007f]/.test(text)) {
+    throw new OneholdError("usage", `${JSON.stringify(text)} can't be on the kernel's command line`, {
+      hint: "An argument has no line ends and no control characters.",
+    });
+  }
+  return text.match(/(?:[^\s"]|"[^"]*"?)+/g) ?? [];
+}
+
+function parseFile({ name, text }: KernelArgumentFile): v.InferOutput<typeof schema> {
+  const subject = `usr/lib/bootc/kargs.d/${name}`;
+  try {
+    return v.parse(schema, parse(text));
+  } catch (cause) {
+    throw new OneholdError("corrupt", `the image's ${subject} can't be used: ${messageOf(cause)}`, {
+      subject,
+      cause,
+      hint: 'It is TOML with the keys kargs = ["…"] and, where wanted, match-architectures = ["x86_64"].',
+    });
+  }
+}
