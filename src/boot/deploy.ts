@@ -44,6 +44,9 @@ export function demandOstree(): void {
 /** Makes a stateroot with an empty /var, and what libostree wants of a sysroot. One that is there stays as it is. */
 export async function makeStateroot(sysroot: OstreeSysroot, name: string): Promise<void> {
   if (fs.existsSync(path.join(sysroot.path, "ostree/deploy", name))) return;
+  for (const folder of ["boot", "ostree/deploy"]) {
+    fs.mkdirSync(path.join(sysroot.path, folder), { recursive: true, mode: 0o755 });
+  }
   await ostreeAdmin(sysroot, ["os-init", name], `making the stateroot ${name}`);
 }
 

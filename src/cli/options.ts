@@ -18,6 +18,7 @@ export const compats = ["rust", "c"] as const;
 export const pullSources = ["auto", "podman", "skopeo"] as const;
 /** Of `status`: bootc's, which are the same. */
 export const formatVersions = ["0", "1"] as const;
+export const boundImageSources = ["pull", "stored", "skip"] as const;
 export const listTypes = ["all", "host", "logical"] as const;
 
 /** Of every verb. */
@@ -35,6 +36,21 @@ export interface InitOptions {
   readonly composefsDigest?: (typeof composefsDigests)[number];
   readonly composefsFormat?: (typeof composefsFormats)[number];
   readonly insecure: boolean;
+}
+
+/** Of `install to-filesystem`. */
+export interface InstallToFilesystemOptions {
+  /** As the user wrote them. */
+  readonly root: string;
+  readonly sourceImgref: string;
+  readonly targetImgref?: string;
+  readonly stateroot: string;
+  readonly karg?: readonly string[];
+  readonly boundImages: (typeof boundImageSources)[number];
+  readonly allowCopy: boolean;
+  readonly source: (typeof pullSources)[number];
+  /** undefined: as registries.conf says. */
+  readonly tlsVerify?: boolean;
 }
 
 export interface ImagePullOptions {

@@ -2,6 +2,7 @@ import { Command, CommanderError, InvalidArgumentError, Option } from "commander
 import { declareContainerVerbs } from "./container-verbs.ts";
 import { declareHostVerbs } from "./host-verbs.ts";
 import { helpStyle, pathOf, verbsBelow } from "./help.ts";
+import { declareInstallVerbs } from "./install-verbs.ts";
 import { declareInternalsVerbs } from "./internals-verbs.ts";
 import {
   backends,
@@ -16,7 +17,15 @@ import {
   type UsageOptions,
 } from "./options.ts";
 import { paint } from "./paint.ts";
-import { choice, declareCommand, declareVerb, flag, helpPointer, referencePositional } from "./verb-declaration.ts";
+import {
+  choice,
+  declareCommand,
+  declareVerb,
+  flag,
+  helpPointer,
+  referencePositional,
+  tlsVerifyOption,
+} from "./verb-declaration.ts";
 import { lazyVerbs, type Verbs } from "./verbs.ts";
 import { version } from "./version.ts";
 
@@ -101,6 +110,7 @@ function declareProgram(verbs: Verbs, finish: Finish): Command {
     finish,
   );
   declareHostVerbs(program, verbs, finish);
+  declareInstallVerbs(program, verbs, finish);
   declareImageVerbs(program, verbs, finish);
   declareVerb<UsageOptions>(
     program,
@@ -146,10 +156,7 @@ function declareImageVerbs(program: Command, verbs: Verbs, finish: Finish): void
           "--allow-verity",
           "let files of the image store that are hardlinked into a secure composefs repository get fs-verity: they can't be changed any more",
         ),
-        new Option(
-          "--tls-verify <=BOOL>",
-          "demand HTTPS and a valid certificate, or do not (default: as registries.conf says)",
-        ).argParser(boolean),
+        tlsVerifyOption(),
       ],
       kind: "writes",
       load: verbs.imagePull,
@@ -193,13 +200,6 @@ function declareImageVerbs(program: Command, verbs: Verbs, finish: Finish): void
 function withExplicitValues(argv: readonly string[]): string[] {
   const end = argv.includes("--") ? argv.indexOf("--") : argv.length;
   return argv.map((argument, index) => (argument === "--tls-verify" && index < end ? "--tls-verify=true" : argument));
-}
-
-/** As podman takes them. */
-function boolean(text: string): boolean {
-  if (/^(?:1|t|true)$/i.test(text)) return true;
-  if (/^(?:0|f|false)$/i.test(text)) return false;
-  throw new InvalidArgumentError("It is true or false.");
 }
 
 function descriptor(text: string): number {

@@ -1,4 +1,4 @@
-import { Argument, type Command, Option } from "commander";
+import { Argument, type Command, InvalidArgumentError, Option } from "commander";
 import { pathOf } from "./help.ts";
 import { type CommonOptions, outputFormats } from "./options.ts";
 import type { LoadVerb } from "./verbs.ts";
@@ -92,6 +92,19 @@ export function choice(flags: string, description: string, words: readonly strin
 
 export function flag(flags: string, description: string): Option {
   return new Option(flags, description).default(false);
+}
+
+/** Of verbs that ask registries. */
+export function tlsVerifyOption(): Option {
+  const description = "demand HTTPS and a valid certificate, or do not (default: as registries.conf says)";
+  return new Option("--tls-verify <=BOOL>", description).argParser(boolean);
+}
+
+/** As podman takes them. */
+function boolean(text: string): boolean {
+  if (/^(?:1|t|true)$/i.test(text)) return true;
+  if (/^(?:0|f|false)$/i.test(text)) return false;
+  throw new InvalidArgumentError("It is true or false.");
 }
 
 function outputOptions(): Option[] {

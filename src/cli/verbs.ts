@@ -9,6 +9,7 @@ import type {
   ImagePullOptions,
   ImageReferenceOptions,
   InitOptions,
+  InstallToFilesystemOptions,
   InternalsMountOptions,
   InternalsUmountOptions,
   StatusOptions,
@@ -23,6 +24,7 @@ export type LoadVerb<Options> = () => Promise<{
 export interface Verbs {
   readonly init: LoadVerb<InitOptions>;
   readonly status: LoadVerb<StatusOptions>;
+  readonly installToFilesystem: LoadVerb<InstallToFilesystemOptions>;
   readonly imagePull: LoadVerb<ImagePullOptions>;
   readonly imageList: LoadVerb<ImageListOptions>;
   readonly imagePin: LoadVerb<ImageReferenceOptions>;
@@ -42,6 +44,7 @@ export interface Verbs {
 export const lazyVerbs: Verbs = {
   init: () => import("./verbs/init.ts"),
   status: () => import("./verbs/status.ts"),
+  installToFilesystem: () => import("./verbs/install-to-filesystem.ts"),
   imagePull: () => import("./verbs/image-pull.ts"),
   imageList: () => import("./verbs/image-list.ts"),
   imagePin: () => import("./verbs/image-pin.ts"),

@@ -24,13 +24,17 @@ export function repositoryExists(directory: string): boolean {
   return fs.existsSync(path.join(directory, "objects"));
 }
 
-/** Makes an empty repository, as `ostree init --mode=bare` does. One that is there stays as it is. */
-export function createRepository(directory: string): void {
+/**
+ * Makes an empty repository, as `ostree init --mode=bare` does. One that is there stays as it is. `settings`: further
+ * groups of its config.
+ */
+export function createRepository(directory: string, settings = ""): void {
   for (const name of ["tmp", "extensions", "state", "refs/heads", "refs/mirrors", "refs/remotes"]) {
     fs.mkdirSync(path.join(directory, name), { recursive: true, mode: 0o755 });
   }
   const config = path.join(directory, "config");
-  if (!fs.existsSync(config)) writeFileDurably(config, "[core]\nrepo_version=1\nmode=bare\n");
+  if (!fs.existsSync(config))
+    writeFileDurably(config, `[core]\nrepo_version=1\nmode=bare\n${settings === "" ? "" : "\n"}${settings}`);
   fs.mkdirSync(path.join(directory, "objects"), { recursive: true, mode: 0o755 });
 }
 

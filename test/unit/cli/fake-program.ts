@@ -83,6 +83,7 @@ function fake<Options extends object>(name: string): LoadVerb<Options> {
 process.exitCode = await runProgram(process.argv.slice(2), {
   init: fake("init"),
   status: fake("status"),
+  installToFilesystem: fake("install to-filesystem"),
   imagePull: fake("image pull"),
   imageList: fake("image list"),
   imagePin: fake("image pin"),

@@ -1,0 +1,81 @@
+import { formatReference, type ImageReference, parseReference } from "#image/reference.ts";
+import {
+  type BoundImage,
+  BoundImageError,
+  boundImagesFolder,
+  type BoundUnits,
+  findBoundImages,
+  maxUnitSize,
+} from "#image/bound-images.ts";
+import { joinBytes } from "#base/bytes.ts";
+import { openImageStore } from "#stores/containers-storage/store.ts";
+import type { CommitFiles } from "#stores/ostree/commit-files.ts";
+import type { DeploymentRecord } from "../deployment-records.ts";
+import { fetchImages, type FetchOptions, inspectImage } from "../fetch.ts";
+import type { HostContext, Operation } from "../operation.ts";
+
+/** `pull`: from their registries; `stored`: from root's own podman store; `skip`: not at all. */
+export type BoundImagesFrom = "pull" | "stored" | "skip";
+
+/** The bound images of a commit that is not deployed yet. @throws BoundImageError */
+export function boundImagesOf(files: CommitFiles): BoundImage[] {
+  return findBoundImages(boundUnitsOf(files));
+}
+
+/**
+ * Brings bound images into the image store, side by side; returns them with their digests. Those that are there as
+ * their registries have them now are not fetched.
+ */
+export async function fetchBoundImages(
+  context: HostContext,
+  operation: Operation,
+  images: readonly BoundImage[],
+  options: Pick<FetchOptions, "tlsVerify" | "clock"> & { readonly from: Exclude<BoundImagesFrom, "skip"> },
+): Promise<DeploymentRecord["boundImages"]> {
+  const store = openImageStore(context.sysroot.imageStore);
+  const byReference = Map.groupBy(images, ({ image }) => formatReference(referenceOf(image, options.from)));
+  const inspected = await Promise.all(
+    [...byReference].map(([text]) => inspectImage(context, store, parseReference(text), options)),
+  );
+  const missing = inspected.filter(({ there }) => there === undefined);
+  const stages = { during: "bound images", after: "bound images pulled" };
+  const fetched =
+    missing.length === 0
+      ? []
+      : await fetchImages(context, operation, store, missing, { ...options, source: "auto", stages });
+  const records = new Map(missing.map(({ reference }, index) => [formatReference(reference), fetched[index]]));
+  return inspected.flatMap(({ reference, there }) => {
+    const name = formatReference(reference);
+    const record = there ?? records.get(name);
+    if (record === undefined) throw new Error(`${name} was fetched and is not there`);
+    return (byReference.get(name) ?? []).map(({ image, unit }) => ({ image, unit, digest: record.digest }));
+  });
+}
+
+function referenceOf(image: string, from: "pull" | "stored"): ImageReference {
+  const { name } = parseReference(`registry:${image.replace(/^docker:\/\//, "")}`);
+  return { transport: from === "pull" ? "registry" : "containers-storage", name };
+}
+
+function boundUnitsOf(files: CommitFiles): BoundUnits {
+  return {
+    entries() {
+      const folder = files.find(boundImagesFolder);
+      if (folder?.kind !== "directory") return undefined;
+      return folder.names.map((name) => ({
+        name,
+        isSymlink: files.find(joinBytes(boundImagesFolder, name), false)?.kind === "symlink",
+      }));
+    },
+    read(name) {
+      const path = joinBytes(boundImagesFolder, name);
+      const unit = files.find(path);
+      if (unit === undefined) throw new BoundImageError("dangling", name, "leads to where the image has nothing");
+      if (unit.kind !== "file")
+        throw new BoundImageError("not-a-file", name, "leads to something that is no regular file");
+      if (unit.size > maxUnitSize)
+        throw new BoundImageError("broken-unit", name, "leads to a file that is too large for a unit");
+      return files.read(path, maxUnitSize);
+    },
+  };
+}
