@@ -41,13 +41,23 @@ export function demandOstree(): void {
   });
 }
 
-/** Makes a stateroot with an empty /var, and what libostree wants of a sysroot. One that is there stays as it is. */
-export async function makeStateroot(sysroot: OstreeSysroot, name: string): Promise<void> {
-  if (fs.existsSync(path.join(sysroot.path, "ostree/deploy", name))) return;
+/**
+ * Makes a stateroot, with the /var that the commit has. libostree fills it with the first deployment since 2023.8 or so,
+ * earlier ones never do; only where it is there whole libostree leaves it alone. Nothing may be there yet.
+ */
+export async function makeStateroot(sysroot: OstreeSysroot, name: string, commit: string): Promise<void> {
   for (const folder of ["boot", "ostree/deploy"]) {
     fs.mkdirSync(path.join(sysroot.path, folder), { recursive: true, mode: 0o755 });
   }
-  await ostreeAdmin(sysroot, ["os-init", name], `making the stateroot ${name}`);
+  const what = `making the stateroot ${name}`;
+  await ostree(sysroot, ["admin", "os-init", `--sysroot=${sysroot.path}`, name], what);
+  const variable = path.join(sysroot.path, "ostree/deploy", name, "var");
+  const filled = path.join(sysroot.path, "ostree/deploy", name, "var.new");
+  const repository = `--repo=${path.join(sysroot.path, "ostree/repo")}`;
+  // Files of its own, for they will be written to; where the file system can, they share blocks until then.
+  await ostree(sysroot, ["checkout", repository, "--force-copy", "--subpath=/var", commit, filled], what);
+  fs.rmSync(variable, { recursive: true });
+  fs.renameSync(filled, variable);
 }
 
 /**
@@ -60,11 +70,9 @@ export async function deployCommit(sysroot: OstreeSysroot, request: DeployReques
   // `--karg` would replace an earlier argument of the same name: `console=` may come twice.
   const kernelArguments = request.kernelArguments.map((argument) => `--karg-append=${argument}`);
   const options = [`--os=${request.stateroot}`, `--origin-file=${origin}`, "--no-prune", "--no-merge"];
-  await ostreeAdmin(
-    sysroot,
-    ["deploy", ...options, "--karg-none", ...kernelArguments, request.commit],
-    `deploying ${request.commit}`,
-  );
+  const place = `--sysroot=${sysroot.path}`;
+  const args = ["admin", "deploy", place, ...options, "--karg-none", ...kernelArguments, request.commit];
+  await ostree(sysroot, args, `deploying ${request.commit}`);
   fs.unlinkSync(origin);
 }
 
@@ -73,16 +81,13 @@ export async function deployCommit(sysroot: OstreeSysroot, request: DeployReques
  * no ref keeps.
  */
 export async function cleanUpDeployments(sysroot: OstreeSysroot): Promise<void> {
-  await ostreeAdmin(sysroot, ["cleanup"], "cleaning up deployments");
+  await ostree(sysroot, ["admin", "cleanup", `--sysroot=${sysroot.path}`], "cleaning up deployments");
 }
 
-async function ostreeAdmin(sysroot: OstreeSysroot, args: readonly string[], what: string): Promise<void> {
-  const [verb = "", ...others] = args;
+async function ostree(sysroot: OstreeSysroot, args: readonly string[], what: string): Promise<void> {
+  const env = { PATH: process.env["PATH"], LC_ALL: "C.UTF-8" };
   try {
-    await run("ostree", ["admin", verb, `--sysroot=${sysroot.path}`, ...others], {
-      env: { PATH: process.env["PATH"], LC_ALL: "C.UTF-8" },
-      signal: sysroot.signal,
-    });
+    await run("ostree", args, { env, signal: sysroot.signal });
   } catch (error) {
     if (!(error instanceof ProgramError)) throw error;
     throw new OneholdError("program-failed", `${what} failed: ${error.message}`, {

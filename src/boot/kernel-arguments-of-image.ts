@@ -1,6 +1,7 @@
 import { parse } from "smol-toml";
 import * as v from "valibot";
 import { messageOf, OneholdError } from "#base/errors.ts";
+import { splitKernelArguments } from "./kernel-arguments.ts";
 
 /** A file of an image's `usr/lib/bootc/kargs.d`, by its name there. */
 export interface KernelArgumentFile {
@@ -43,17 +44,15 @@ export function kernelArgumentsOf(files: readonly KernelArgumentFile[], architec
 }
 
 /**
- * The words of a command line, as the kernel parts them: at blanks outside of double quotes.
- * @throws OneholdError "usage" for what no boot entry can hold
+ * The arguments in a text, where they can stand in a boot entry.
+ * @throws OneholdError "usage"
  */
 export function splitArguments(text: string): string[] {
   // oxlint-disable-next-line no-control-regex -- a line end would begin another key of the boot entry
-  if (/[\u0000-\u0008\u000a-\u001f\u007f]/.test(text)) {
-    throw new OneholdError("usage", `${JSON.stringify(text)} can't be on the kernel's command line`, {
-      hint: "An argument has no line ends and no control characters.",
-    });
-  }
-  return text.match(/(?:[^\s"]|"[^"]*"?)+/g) ?? [];
+  if (!/[\u0000-\u0008\u000a-\u001f\u007f]/.test(text)) return splitKernelArguments(text);
+  throw new OneholdError("usage", `${JSON.stringify(text)} can't be on the kernel's command line`, {
+    hint: "An argument has no line ends and no control characters.",
+  });
 }
 
 function parseFile({ name, text }: KernelArgumentFile): v.InferOutput<typeof schema> {

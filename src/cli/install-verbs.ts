@@ -5,7 +5,7 @@ import type { Verbs } from "./verbs.ts";
 
 /** Verbs that make a host where there is none. */
 export function declareInstallVerbs(program: Command, verbs: Verbs, finish: (status: number) => void): void {
-  const group = "Hosts:";
+  const group = "Host:";
   const install = declareCommand(program, "install", "make a host of an image")
     .description("Make a host of an image.")
     .helpGroup(group);

@@ -97,7 +97,7 @@ export async function install(context: HostContext, options: InstallOptions): Pr
     if (formatReference(targetImage) !== image) await renameImage(context, options.image, targetImage, pulled);
     const deployment = await clock.time("deploy", async () => {
       operation.stage("stateroot");
-      await makeStateroot({ path: sysroot.path, signal }, options.stateroot);
+      await makeStateroot({ path: sysroot.path, signal }, options.stateroot, ostree.commit);
       operation.stage("deploying");
       const name = `${ostree.commit}.0`;
       await deployCommit(
