@@ -42,20 +42,30 @@ export function demandOstree(): void {
 }
 
 /**
- * Makes a stateroot, with the /var that the commit has. libostree fills it with the first deployment since 2023.8 or so,
- * earlier ones never do; only where it is there whole libostree leaves it alone. Nothing may be there yet.
+ * Makes a stateroot with the /var that the commit has, and what libostree wants there besides. libostree itself fills
+ * it with the first deployment, but only in newer releases, and only where it is empty. Nothing may be there yet.
+ * `hasVariable`: whether the commit has a /var at all.
  */
-export async function makeStateroot(sysroot: OstreeSysroot, name: string, commit: string): Promise<void> {
+export async function makeStateroot(
+  sysroot: OstreeSysroot,
+  name: string,
+  { commit, hasVariable }: { readonly commit: string; readonly hasVariable: boolean },
+): Promise<void> {
   for (const folder of ["boot", "ostree/deploy"]) {
     fs.mkdirSync(path.join(sysroot.path, folder), { recursive: true, mode: 0o755 });
   }
   const what = `making the stateroot ${name}`;
   await ostree(sysroot, ["admin", "os-init", `--sysroot=${sysroot.path}`, name], what);
+  if (!hasVariable) return;
   const variable = path.join(sysroot.path, "ostree/deploy", name, "var");
   const filled = path.join(sysroot.path, "ostree/deploy", name, "var.new");
   const repository = `--repo=${path.join(sysroot.path, "ostree/repo")}`;
   // Files of its own, for they will be written to; where the file system can, they share blocks until then.
   await ostree(sysroot, ["checkout", repository, "--force-copy", "--subpath=/var", commit, filled], what);
+  const there = new Set(fs.readdirSync(filled));
+  for (const each of fs.readdirSync(variable).filter((known) => !there.has(known))) {
+    fs.renameSync(path.join(variable, each), path.join(filled, each));
+  }
   fs.rmSync(variable, { recursive: true });
   fs.renameSync(filled, variable);
 }

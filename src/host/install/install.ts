@@ -1,5 +1,6 @@
 import fs from "node:fs";
 import path from "node:path";
+import { byteStringOfText } from "#base/bytes.ts";
 import type { Digest } from "#base/digest.ts";
 import { OneholdError } from "#base/errors.ts";
 import { cleanUpDeployments, demandOstree, demandStaterootName, deployCommit, makeStateroot } from "#boot/deploy.ts";
@@ -97,7 +98,10 @@ export async function install(context: HostContext, options: InstallOptions): Pr
     if (formatReference(targetImage) !== image) await renameImage(context, options.image, targetImage, pulled);
     const deployment = await clock.time("deploy", async () => {
       operation.stage("stateroot");
-      await makeStateroot({ path: sysroot.path, signal }, options.stateroot, ostree.commit);
+      await makeStateroot({ path: sysroot.path, signal }, options.stateroot, {
+        commit: ostree.commit,
+        hasVariable: files.find(byteStringOfText("var"))?.kind === "directory",
+      });
       operation.stage("deploying");
       const name = `${ostree.commit}.0`;
       await deployCommit(

@@ -1,0 +1,41 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { bootableImages } from "#fixtures/bootable-images.ts";
+import { bootHost, chooseBootEntry } from "#fixtures/booted-host.ts";
+import { makeFileSystem } from "#fixtures/file-systems.ts";
+import { noGuests } from "#fixtures/guest.ts";
+import { makeRegistry } from "#fixtures/registry.ts";
+import { unmount } from "#fixtures/temporary-folders.ts";
+import { installHost } from "./small-hosts.ts";
+
+test("an installed Debian boots", { timeout: 600_000, skip: noGuests }, async () => {
+  const layout = await bootableImages();
+  await using registry = await makeRegistry({ layouts: [layout] });
+  await using disk = await makeFileSystem("xfs", { sizeMiB: 1500 });
+  const image = `${registry.address}/host:1`;
+  const report = await installHost(disk.mountPoint, [
+    "--source-imgref",
+    image,
+    "--tls-verify=false",
+    "--karg",
+    "test=karg",
+  ]);
+  const choice = chooseBootEntry(disk.mountPoint);
+  await unmount(disk.mountPoint);
+  const said = await bootHost(disk.imageFile, choice, 120);
+  const part = (name: string) => said.get(name) ?? "";
+  assert.equal(part("version"), "1");
+  // Of the image's kargs.d, and ours.
+  assert.match(part("cmdline"), /^root=UUID=\S+ rw console=ttyS0 systemd.show_status=0 test=karg ostree=/);
+  assert.match(part("status"), new RegExp(`^\\* default ${report.ostree.commit}\\.0`));
+  const deployment = `/ostree/deploy/default/deploy/${report.deployment}`;
+  assert.ok(part("root").startsWith(`/dev/vda[${deployment}] `), part("root"));
+  assert.match(part("etc"), new RegExp(`^/dev/vda\\[${deployment}/etc\\] rw,`));
+  assert.match(part("var"), /^\/dev\/vda\[\/ostree\/deploy\/default\/var\] rw,/);
+  assert.match(part("sysroot"), /^\/dev\/vda ro,/);
+  assert.match(part("writable"), /Read-only file system/);
+  assert.equal(part("booted"), "/run/ostree-booted");
+  assert.equal(part("store"), "/usr/lib/bootc/storage/overlay-images/images.json");
+  assert.equal(part("state"), "from the image");
+  assert.equal(part("failed"), "");
+});
