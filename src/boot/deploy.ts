@@ -17,6 +17,8 @@ export interface DeployRequest {
   readonly origin: string;
   /** All of them: none come from elsewhere. */
   readonly kernelArguments: readonly string[];
+  /** Whether /etc has the changes of the deployment that boots now. */
+  readonly merges: boolean;
   /** A folder of ours for the origin file. */
   readonly temporary: string;
 }
@@ -79,7 +81,8 @@ export async function deployCommit(sysroot: OstreeSysroot, request: DeployReques
   fs.writeFileSync(origin, request.origin, { mode: 0o644 });
   // `--karg` would replace an earlier argument of the same name: `console=` may come twice.
   const kernelArguments = request.kernelArguments.map((argument) => `--karg-append=${argument}`);
-  const options = [`--os=${request.stateroot}`, `--origin-file=${origin}`, "--no-prune", "--no-merge"];
+  const options = [`--os=${request.stateroot}`, `--origin-file=${origin}`, "--no-prune"];
+  if (!request.merges) options.push("--no-merge");
   const place = `--sysroot=${sysroot.path}`;
   const args = ["admin", "deploy", place, ...options, "--karg-none", ...kernelArguments, request.commit];
   await ostree(sysroot, args, `deploying ${request.commit}`);
@@ -94,10 +97,29 @@ export async function cleanUpDeployments(sysroot: OstreeSysroot): Promise<void> 
   await ostree(sysroot, ["admin", "cleanup", `--sysroot=${sysroot.path}`], "cleaning up deployments");
 }
 
+/**
+ * Has a deployment boot next, by its place in the boot order. libostree cleans up, too.
+ * @throws OneholdError "unsupported" where the program is too old for it
+ */
+export async function makeDefault(sysroot: OstreeSysroot, index: number): Promise<void> {
+  const { stdout } = await run("ostree", ["admin", "--help"], { env: environment(), signal: sysroot.signal });
+  if (!/^ *set-default\b/m.test(stdout.toString("utf8"))) {
+    throw new OneholdError(
+      "unsupported",
+      "this release of ostree can't change the boot order: it has no `admin set-default`",
+      {
+        subject: "ostree",
+        hint: "Install a newer one (2026.4 can), or choose the version in the boot loader's menu.",
+      },
+    );
+  }
+  const what = "changing the boot order";
+  await ostree(sysroot, ["admin", "set-default", `--sysroot=${sysroot.path}`, String(index)], what);
+}
+
 async function ostree(sysroot: OstreeSysroot, args: readonly string[], what: string): Promise<void> {
-  const env = { PATH: process.env["PATH"], LC_ALL: "C.UTF-8" };
   try {
-    await run("ostree", args, { env, signal: sysroot.signal });
+    await run("ostree", args, { env: environment(), signal: sysroot.signal });
   } catch (error) {
     if (!(error instanceof ProgramError)) throw error;
     throw new OneholdError("program-failed", `${what} failed: ${error.message}`, {
@@ -105,4 +127,8 @@ async function ostree(sysroot: OstreeSysroot, args: readonly string[], what: str
       subject: sysroot.path,
     });
   }
+}
+
+function environment(): NodeJS.ProcessEnv {
+  return { PATH: process.env["PATH"], LC_ALL: "C.UTF-8" };
 }

@@ -44,6 +44,22 @@ export function kernelArgumentsOf(files: readonly KernelArgumentFile[], architec
 }
 
 /**
+ * What a new version boots with: what the old one does, without what only the old image wants and with what only the
+ * new one does. What libostree adds by itself is left out.
+ */
+export function updateArguments(
+  current: readonly string[],
+  { before, after }: { readonly before: readonly string[]; readonly after: readonly string[] },
+): string[] {
+  const gone = new Set(before).difference(new Set(after));
+  const added = after.filter((argument) => !before.includes(argument));
+  const kept = current.filter(
+    (argument) => !gone.has(argument) && !/^(?:ostree=|init=\/ostree\/boot\.)/.test(argument),
+  );
+  return [...kept, ...added];
+}
+
+/**
  * The arguments in a text, where they can stand in a boot entry.
  * @throws OneholdError "usage"
  */

@@ -16,6 +16,9 @@ export const erofsVersions = ["v0", "v1", "v2"] as const;
 /** Whose form or rules, where the tools of composefs differ: composefs-rs's, or those of mkcomposefs and composefs-info. */
 export const compats = ["rust", "c"] as const;
 export const pullSources = ["auto", "podman", "skopeo"] as const;
+/** As bootc names them. */
+export const switchTransports = ["registry", "oci", "oci-archive", "dir", "containers-storage"] as const;
+export const boundImageSources = ["pull", "stored", "skip"] as const;
 /** Of `status`: bootc's, which are the same. */
 export const formatVersions = ["0", "1"] as const;
 export const boundImageSources = ["pull", "stored", "skip"] as const;
@@ -52,6 +55,29 @@ export interface InstallToFilesystemOptions {
   /** undefined: as registries.conf says. */
   readonly tlsVerify?: boolean;
 }
+
+/** Of verbs that bring a host another version. */
+interface UpdateOptions {
+  readonly allowCopy: boolean;
+  readonly source: (typeof pullSources)[number];
+  /** undefined: as registries.conf says. */
+  readonly tlsVerify?: boolean;
+}
+
+export interface UpgradeOptions extends UpdateOptions {
+  readonly check: boolean;
+}
+
+export interface SwitchOptions extends UpdateOptions {
+  /** As the user wrote it. */
+  readonly reference: string;
+  /** undefined: the reference has it, or is a registry's. */
+  readonly transport?: (typeof switchTransports)[number];
+  readonly retain: boolean;
+}
+
+/** Of `rollback`, which has none of its own. */
+export type RollbackOptions = object;
 
 export interface ImagePullOptions {
   /** As the user wrote it. */

@@ -26,6 +26,7 @@ import {
   referencePositional,
   tlsVerifyOption,
 } from "./verb-declaration.ts";
+import { declareUpdateVerbs } from "./update-verbs.ts";
 import { lazyVerbs, type Verbs } from "./verbs.ts";
 import { version } from "./version.ts";
 
@@ -111,6 +112,7 @@ function declareProgram(verbs: Verbs, finish: Finish): Command {
   );
   declareHostVerbs(program, verbs, finish);
   declareInstallVerbs(program, verbs, finish);
+  declareUpdateVerbs(program, verbs, finish);
   declareImageVerbs(program, verbs, finish);
   declareVerb<UsageOptions>(
     program,

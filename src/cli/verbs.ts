@@ -12,7 +12,10 @@ import type {
   InstallToFilesystemOptions,
   InternalsMountOptions,
   InternalsUmountOptions,
+  RollbackOptions,
   StatusOptions,
+  SwitchOptions,
+  UpgradeOptions,
   UsageOptions,
 } from "./options.ts";
 
@@ -25,6 +28,9 @@ export interface Verbs {
   readonly init: LoadVerb<InitOptions>;
   readonly status: LoadVerb<StatusOptions>;
   readonly installToFilesystem: LoadVerb<InstallToFilesystemOptions>;
+  readonly upgrade: LoadVerb<UpgradeOptions>;
+  readonly switch: LoadVerb<SwitchOptions>;
+  readonly rollback: LoadVerb<RollbackOptions>;
   readonly imagePull: LoadVerb<ImagePullOptions>;
   readonly imageList: LoadVerb<ImageListOptions>;
   readonly imagePin: LoadVerb<ImageReferenceOptions>;
@@ -45,6 +51,9 @@ export const lazyVerbs: Verbs = {
   init: () => import("./verbs/init.ts"),
   status: () => import("./verbs/status.ts"),
   installToFilesystem: () => import("./verbs/install-to-filesystem.ts"),
+  upgrade: () => import("./verbs/upgrade.ts"),
+  switch: () => import("./verbs/switch.ts"),
+  rollback: () => import("./verbs/rollback.ts"),
   imagePull: () => import("./verbs/image-pull.ts"),
   imageList: () => import("./verbs/image-list.ts"),
   imagePin: () => import("./verbs/image-pin.ts"),

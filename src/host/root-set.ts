@@ -3,6 +3,7 @@ import { formatReference, parseReference } from "#image/reference.ts";
 import type { ComposefsImage } from "#stores/composefs/images.ts";
 import type { OstreeImage } from "#stores/ostree/images.ts";
 import { isBlobRef, isOfImage } from "#stores/ostree/refs.ts";
+import { listDeploymentRecords } from "./deployment/records.ts";
 import { listPins } from "./pins.ts";
 import type { Sysroot } from "./sysroot.ts";
 
@@ -26,6 +27,10 @@ export function rootSet(
       add(manifestDigest, `kept by the composefs tag ${tag}`);
   for (const { manifestDigest, refs } of inOstree)
     for (const ref of refs.filter((each) => !isOfImage(each) && !isBlobRef(each))) add(manifestDigest, reasonOf(ref));
+  for (const { name, record } of listDeploymentRecords(sysroot)) {
+    add(record.digest, "deployed");
+    for (const { image, digest } of record.boundImages) add(digest, `bound to ${name.slice(0, 12)} as ${image}`);
+  }
   return roots;
 }
 

@@ -54,6 +54,20 @@ export async function inspectRemote(
   return remoteManifest(reference, chosen, digestOf(bytes));
 }
 
+/** The config of an image whose manifest was asked for, checked against it. Throws as `inspectRemote`. */
+export async function fetchConfig(
+  reference: ImageReference,
+  { digest, manifest }: RemoteManifest,
+  options: InspectOptions = {},
+): Promise<Buffer> {
+  const { transport, name } = reference;
+  const exact =
+    transport === "registry" ? { transport, name: `${parseRegistryName(name).repository}@${digest}` } : reference;
+  const config = await inspect(exact, ["--config"], options);
+  if (digestOf(config) === manifest.config.digest) return config;
+  throw pullFailure(name, `the source sent another config than ${manifest.config.digest}: digest did not match`);
+}
+
 /** skopeo's name of root's own store. Its additional stores don't count: what is copied must be whole there. */
 const defaultStoreSpecifier = "[overlay@/var/lib/containers/storage+/run/containers/storage]";
 
@@ -82,10 +96,18 @@ function remoteManifest(reference: ImageReference, bytes: Buffer, indexDigest: D
   return { digest, bytes, manifest, indexDigest, blobs: [...blobs.values()], size };
 }
 
-async function fetchManifest(reference: ImageReference, { tlsVerify, signal, root }: InspectOptions): Promise<Buffer> {
+function fetchManifest(reference: ImageReference, options: InspectOptions): Promise<Buffer> {
+  return inspect(reference, [], options);
+}
+
+async function inspect(
+  reference: ImageReference,
+  what: readonly string[],
+  { tlsVerify, signal, root }: InspectOptions,
+): Promise<Buffer> {
   using credentials = openCredentials(root);
   const tls = tlsVerify === undefined || reference.transport !== "registry" ? [] : [`--tls-verify=${tlsVerify}`];
-  const skopeo = run("skopeo", ["inspect", "--raw", ...tls, sourceArgument(reference)], {
+  const skopeo = run("skopeo", ["inspect", "--raw", ...what, ...tls, sourceArgument(reference)], {
     env: programEnvironment(),
     extraFds: { [credentialsFd]: credentials.fd },
     maxOutput: 8 * 1024 * 1024,

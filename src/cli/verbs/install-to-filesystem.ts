@@ -41,7 +41,7 @@ function render(result: InstallResult): string {
     ...boundImages.map(({ image, digest }) => `  bound image  ${image}  ${digest}`),
     `  deployment   ${result.deployment} in ${result.stateroot}`,
     `  arguments    ${result.kernelArguments.join(" ")}`,
-    `  took         ${formatDuration(milliseconds["total"] ?? 0)}`,
+    `  took         ${formatDuration(milliseconds.total)}`,
     "No boot loader was installed: docs/how-to.md tells how to add one.",
   ].join("\n");
 }

@@ -2,9 +2,9 @@ import fs from "node:fs";
 import path from "node:path";
 import * as v from "valibot";
 import { type Digest, isDigest } from "#base/digest.ts";
-import { writeFileDurably } from "#linux/durable.ts";
+import { removeDurably, writeFileDurably } from "#linux/durable.ts";
 import { isErrno } from "#linux/system-error.ts";
-import type { Sysroot } from "./sysroot.ts";
+import type { Sysroot } from "../sysroot.ts";
 
 const digest = v.custom<Digest>((input) => typeof input === "string" && isDigest(input));
 
@@ -22,7 +22,7 @@ const schema = v.object({
 export type DeploymentRecord = v.InferOutput<typeof schema>;
 
 /** `undefined` for a deployment that Onehold did not make, or whose record can't be read. `name`: `<checksum>.<serial>`. */
-export function readDeploymentRecord(sysroot: Sysroot, name: string): DeploymentRecord | undefined {
+function readDeploymentRecord(sysroot: Sysroot, name: string): DeploymentRecord | undefined {
   try {
     return v.parse(schema, JSON.parse(fs.readFileSync(fileOf(sysroot, name), "utf8")));
   } catch (error) {
@@ -44,6 +44,13 @@ export function listDeploymentRecords(sysroot: Sysroot): { name: string; record:
     const record = /^[0-9a-f]{64}\.\d+$/.test(name) ? readDeploymentRecord(sysroot, name) : undefined;
     return record === undefined ? [] : [{ name, record }];
   });
+}
+
+/** Forgets deployments that are there no more. */
+export function pruneDeploymentRecords(sysroot: Sysroot): void {
+  const there = new Set(listDeploymentRecords(sysroot).map(({ name }) => `${name}.json`));
+  for (const name of namesIn(folderOf(sysroot)))
+    if (!there.has(name)) removeDurably(path.join(folderOf(sysroot), name));
 }
 
 function folderOf({ state }: Sysroot): string {

@@ -3,11 +3,25 @@ import { OneholdError } from "#base/errors.ts";
 import type { ReportProgress } from "#base/progress.ts";
 import { kernelArgumentsOf, maxKernelArgumentFile } from "#boot/kernel-arguments-of-image.ts";
 import type { CommitFiles } from "#stores/ostree/commit-files.ts";
+import type { PullResult } from "../pull.ts";
 
 const at = byteStringOfText;
 const modules = at("usr/lib/modules");
 const storage = at("usr/lib/bootc/storage");
 const kargs = at("usr/lib/bootc/kargs.d");
+
+/** An image that ostree has. */
+export type HostImage = PullResult & { readonly ostree: NonNullable<PullResult["ostree"]> };
+
+/** Refuses an image that ostree did not get. */
+export function demandHostImage(pulled: PullResult): HostImage {
+  const { ostree, reference } = pulled;
+  if (ostree !== undefined) return { ...pulled, ostree };
+  throw new OneholdError("unsupported", `${reference} is not an image of a host: it has no label containers.bootc`, {
+    subject: reference,
+    hint: "Build it with `LABEL containers.bootc 1`, on a base that has a kernel.",
+  });
+}
 
 /** Refuses what could be deployed and would not boot. `reference` names the image. */
 export function demandBootable(files: CommitFiles, reference: string): void {

@@ -10,9 +10,10 @@ import {
 import { joinBytes } from "#base/bytes.ts";
 import { openImageStore } from "#stores/containers-storage/store.ts";
 import type { CommitFiles } from "#stores/ostree/commit-files.ts";
-import type { DeploymentRecord } from "../deployment-records.ts";
+import type { DeploymentRecord } from "./records.ts";
 import { fetchImages, type FetchOptions, inspectImage } from "../fetch.ts";
 import type { HostContext, Operation } from "../operation.ts";
+import { stopwatch } from "../stopwatch.ts";
 
 /** `pull`: from their registries; `stored`: from root's own podman store; `skip`: not at all. */
 export type BoundImagesFrom = "pull" | "stored" | "skip";
@@ -30,7 +31,7 @@ export async function fetchBoundImages(
   context: HostContext,
   operation: Operation,
   images: readonly BoundImage[],
-  options: Pick<FetchOptions, "tlsVerify" | "clock"> & { readonly from: Exclude<BoundImagesFrom, "skip"> },
+  options: Pick<FetchOptions, "tlsVerify"> & { readonly from: BoundImagesFrom },
 ): Promise<DeploymentRecord["boundImages"]> {
   const store = openImageStore(context.sysroot.imageStore);
   const byReference = Map.groupBy(images, ({ image }) => formatReference(referenceOf(image, options.from)));
@@ -38,11 +39,12 @@ export async function fetchBoundImages(
     [...byReference].map(([text]) => inspectImage(context, store, parseReference(text), options)),
   );
   const missing = inspected.filter(({ there }) => there === undefined);
+  const clock = stopwatch("pull", "sync");
   const stages = { during: "bound images", after: "bound images pulled" };
   const fetched =
     missing.length === 0
       ? []
-      : await fetchImages(context, operation, store, missing, { ...options, source: "auto", stages });
+      : await fetchImages(context, operation, store, missing, { ...options, source: "auto", stages, clock });
   const records = new Map(missing.map(({ reference }, index) => [formatReference(reference), fetched[index]]));
   return inspected.flatMap(({ reference, there }) => {
     const name = formatReference(reference);
@@ -52,9 +54,9 @@ export async function fetchBoundImages(
   });
 }
 
-function referenceOf(image: string, from: "pull" | "stored"): ImageReference {
+function referenceOf(image: string, from: BoundImagesFrom): ImageReference {
   const { name } = parseReference(`registry:${image.replace(/^docker:\/\//, "")}`);
-  return { transport: from === "pull" ? "registry" : "containers-storage", name };
+  return { transport: from === "stored" ? "containers-storage" : "registry", name };
 }
 
 function boundUnitsOf(files: CommitFiles): BoundUnits {
