@@ -10,7 +10,9 @@ import { bringImage, type PullOptions } from "../pull.ts";
 import { stopwatch } from "../stopwatch.ts";
 import { adviseOnStorageLink, demandBootable, demandHostImage, type HostImage } from "./bootable.ts";
 import { type BoundImagesFrom, boundImagesOf, fetchBoundImages } from "./bound-images.ts";
+import { policyOfCommit } from "./commit-policy.ts";
 import { type DeploymentRecord, pruneDeploymentRecords, writeDeploymentRecord } from "./records.ts";
+import { labelImageStore } from "./store-labels.ts";
 import { reportStaging } from "./staging-progress.ts";
 
 export interface DeployImageOptions extends Pick<PullOptions, "source" | "tlsVerify" | "allowCopy"> {
@@ -34,6 +36,8 @@ export interface DeployedImage {
   readonly deployment: string;
   readonly kernelArguments: readonly string[];
   readonly boundImages: DeploymentRecord["boundImages"];
+  /** Whether the image has a policy that labels its files. */
+  readonly selinux: boolean;
   readonly milliseconds: Readonly<Record<"image" | "boundImages" | "deploy" | "total", number>>;
 }
 
@@ -63,6 +67,11 @@ export async function deployImage(
     fetchBoundImages(context, operation, wanted, { from: options.boundImages, tlsVerify }),
   );
   staging.done("bound_images");
+  const policy = policyOfCommit(files);
+  if ("contexts" in policy) {
+    operation.stage("labels");
+    labelImageStore(context, policy.contexts);
+  }
   await options.onImage?.(pulled);
   const deployment = await clock.time("deploy", async () => {
     const place = { path: sysroot.path, signal };
@@ -91,7 +100,14 @@ export async function deployImage(
     staging.done("cleanup");
     return name;
   });
-  return { pulled, deployment, kernelArguments, boundImages, milliseconds: clock.result() };
+  return {
+    pulled,
+    deployment,
+    kernelArguments,
+    boundImages,
+    selinux: "contexts" in policy,
+    milliseconds: clock.result(),
+  };
 }
 
 function nextToBoot(sysroot: string, commit: string): Deployment {

@@ -74,7 +74,7 @@ export async function install(context: HostContext, options: InstallOptions): Pr
       onDeployed: ({ directory }) => addBootMount(directory, target.bootMount),
     });
     operation.stage("finishing");
-    finish(context, options.image, follows, pulled.digest);
+    finish(context, options.image, follows, { ...deployed, digest: pulled.digest });
     return {
       root: sysroot.path,
       image,
@@ -120,7 +120,12 @@ function addBootMount(deployment: string, line: string | undefined): void {
 }
 
 /** Everything on disk, then the record; last of all the mark goes. */
-function finish({ sysroot }: HostContext, source: ImageReference, target: ImageReference, digest: Digest): void {
+function finish(
+  { sysroot }: HostContext,
+  source: ImageReference,
+  target: ImageReference,
+  { digest, selinux }: { readonly digest: Digest; readonly selinux: boolean },
+): void {
   const image = findImage(openImageStore(sysroot.imageStore), { digest });
   if (image === undefined) throw new Error(`${digest} was installed and is not in the image store`);
   {
@@ -132,7 +137,7 @@ function finish({ sysroot }: HostContext, source: ImageReference, target: ImageR
     targetImage: nameOf(target),
     digest,
     config: parseConfig(readConfig(image)),
-    selinux: "disabled",
+    selinux: selinux ? "enabled" : "disabled",
   });
   markEnded(sysroot);
 }
