@@ -18,7 +18,6 @@ export const compats = ["rust", "c"] as const;
 export const pullSources = ["auto", "podman", "skopeo"] as const;
 /** As bootc names them. */
 export const switchTransports = ["registry", "oci", "oci-archive", "dir", "containers-storage"] as const;
-export const boundImageSources = ["pull", "stored", "skip"] as const;
 /** Of `status`: bootc's, which are the same. */
 export const formatVersions = ["0", "1"] as const;
 export const boundImageSources = ["pull", "stored", "skip"] as const;

@@ -49,13 +49,14 @@ export function followedDeployment(sysroot: Sysroot): FollowedDeployment {
   const { origin, checksum, kernelArguments } = deployment;
   const repository = openRepository(sysroot.ostreeRepo);
   const image = imageOfCommit(repository, deployment.checksum);
-  if (image === undefined || origin === undefined || origin.image === null) {
+  const follows = origin?.image ?? undefined;
+  if (image === undefined || follows === undefined) {
     throw unsupported(deployment, "follows no container image");
   }
-  if (origin.changedLocally) throw unsupported(deployment, "was changed by rpm-ostree");
+  if (origin?.changedLocally === true) throw unsupported(deployment, "was changed by rpm-ostree");
   return {
     deployment,
-    reference: referenceOf(deployment, origin.image),
+    reference: referenceOf(deployment, follows),
     digest: image.manifestDigest,
     kernelArguments(files) {
       const before = imageKernelArguments(new CommitFiles(repository, checksum));

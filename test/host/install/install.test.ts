@@ -25,10 +25,9 @@ test("a Debian on ext4, without reflinks: stores, deployment, boot entry, /etc a
     const uuid = (await runProgram("findmnt", ["-no", "SOURCE", root])).trim();
     const expected = (await runProgram("blkid", ["-p", "-s", "UUID", "-o", "value", uuid])).trim();
     const target = "registry.example/debian:stable";
-    const report = await installHost(root, [
-      ...["--source-imgref", `${registry.address}/small:1`, "--target-imgref", target, insecure],
-      ...["--stateroot", "debian", "--karg", "console=tty0", "--karg", "console=ttyS0 quiet"],
-    ]);
+    const names = ["--source-imgref", `${registry.address}/small:1`, "--target-imgref", target, insecure];
+    const settings = ["--stateroot", "debian", "--karg", "console=tty0", "--karg", "console=ttyS0 quiet"];
+    const report = await installHost(root, [...names, ...settings]);
     assert.equal(report.digest, images["small:1"].manifestDigest);
     assert.equal(report.ostree.method, "hardlink");
     assert.deepEqual(await deploymentsOf(root), [`debian ${report.ostree.commit}.0`]);
@@ -130,9 +129,10 @@ test("bound images come side by side before the deployment, share blocks, and ru
   await images.host("host:wrong", boundUnits({ "one.container": "%i" }));
 
   await withFileSystem("xfs", { sizeMiB: 400 }, async (root) => {
-    const install = (tag: string, ...args: string[]) => [
-      ...["install", "to-filesystem", root, "--source-imgref", `${registry.address}/${tag}`, insecure, ...args],
-    ];
+    const install = (tag: string) => {
+      const source = ["--source-imgref", `${registry.address}/${tag}`, insecure];
+      return ["install", "to-filesystem", root, ...source];
+    };
     for (const [tag, complaint] of [
       ["host:wrong", /one\.container has "%i" in Image=/],
       ["host:broken", /threemissing.*was not pulled|three:1missing/],
@@ -166,9 +166,8 @@ test("bound images come side by side before the deployment, share blocks, and ru
     assertProgress(readFileSync(events, "utf8"));
     await registry.stop();
     for (const name of [one, two]) {
-      const listed = await tryPodman(join(root, "ostree/bootc/storage"), [
-        ...["image", "inspect", "--format", "{{.Digest}}", name ?? ""],
-      ]);
+      const inspect = ["image", "inspect", "--format", "{{.Digest}}", name ?? ""];
+      const listed = await tryPodman(join(root, "ostree/bootc/storage"), inspect);
       assert.equal(listed.stdout.trim(), apps[name === one ? 0 : 1]?.image.manifestDigest, listed.stderr);
     }
   });
