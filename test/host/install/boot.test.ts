@@ -5,11 +5,12 @@ import { bootHost, chooseBootEntry } from "#fixtures/booted-host.ts";
 import { makeFileSystem } from "#fixtures/file-systems.ts";
 import { noGuests } from "#fixtures/guest.ts";
 import { makeRegistry } from "#fixtures/registry.ts";
-import { unmount } from "#fixtures/temporary-folders.ts";
+import { makeTemporaryFolder, unmount } from "#fixtures/temporary-folders.ts";
 import { installHost } from "./small-hosts.ts";
 
 test("an installed Debian boots", { timeout: 600_000, skip: noGuests }, async () => {
-  const layout = await bootableImages();
+  await using folder = await makeTemporaryFolder("bootable");
+  const { layout } = await bootableImages(folder.path);
   await using registry = await makeRegistry({ layouts: [layout] });
   await using disk = await makeFileSystem("xfs", { sizeMiB: 1500 });
   const image = `${registry.address}/host:1`;
@@ -38,4 +39,9 @@ test("an installed Debian boots", { timeout: 600_000, skip: noGuests }, async ()
   assert.equal(part("store"), "/usr/lib/bootc/storage/overlay-images/images.json");
   assert.equal(part("state"), "from the image");
   assert.equal(part("failed"), "");
+  const { status } = JSON.parse(part("onehold")) as {
+    readonly status: { readonly booted: { readonly image: { readonly imageDigest: string; readonly image: unknown } } };
+  };
+  assert.equal(status.booted.image.imageDigest, report.digest);
+  assert.deepEqual(status.booted.image.image, { image, transport: "registry" });
 });
