@@ -59,6 +59,25 @@ export function updateArguments(
   return [...kept, ...added];
 }
 
+/** Bytes that the kernel takes on x86-64 and arm64 (COMMAND_LINE_SIZE), without what libostree adds at the end. */
+const maxCommandLine = 2048 - 300;
+
+/**
+ * A kernel cuts a command line that is too long, and with it what finds its root.
+ * @throws OneholdError "unsupported"
+ */
+export function demandShortCommandLine(args: readonly string[]): void {
+  const length = Buffer.byteLength(args.join(" "));
+  if (length <= maxCommandLine) return;
+  throw new OneholdError(
+    "unsupported",
+    `the kernel arguments have ${length} bytes, and the kernel takes ${maxCommandLine}`,
+    {
+      hint: "Leave some out: `--karg`, or files in usr/lib/bootc/kargs.d of the image.",
+    },
+  );
+}
+
 /**
  * The arguments in a text, where they can stand in a boot entry.
  * @throws OneholdError "usage"

@@ -11,7 +11,7 @@ import { joinBytes } from "#base/bytes.ts";
 import { openImageStore } from "#stores/containers-storage/store.ts";
 import type { CommitFiles } from "#stores/ostree/commit-files.ts";
 import type { DeploymentRecord } from "./records.ts";
-import { fetchImages, type FetchOptions, inspectImage } from "../fetch.ts";
+import { fetchImages, type FetchOptions, type InspectedImage, inspectImage } from "../fetch.ts";
 import type { HostContext, Operation } from "../operation.ts";
 import { stopwatch } from "../stopwatch.ts";
 
@@ -35,9 +35,12 @@ export async function fetchBoundImages(
 ): Promise<DeploymentRecord["boundImages"]> {
   const store = openImageStore(context.sysroot.imageStore);
   const byReference = Map.groupBy(images, ({ image }) => formatReference(referenceOf(image, options.from)));
-  const inspected = await Promise.all(
-    [...byReference].map(([text]) => inspectImage(context, store, parseReference(text), options)),
-  );
+  const inspected: InspectedImage[] = [];
+  const names = [...byReference.keys()];
+  for (let done = 0; done < names.length; done += askedAtOnce) {
+    const some = names.slice(done, done + askedAtOnce).map(parseReference);
+    inspected.push(...(await Promise.all(some.map((each) => inspectImage(context, store, each, options)))));
+  }
   const missing = inspected.filter(({ there }) => there === undefined);
   const clock = stopwatch("pull", "sync");
   const stages = { during: "bound images", after: "bound images pulled" };
@@ -53,6 +56,9 @@ export async function fetchBoundImages(
     return (byReference.get(name) ?? []).map(({ image, unit }) => ({ image, unit, digest: record.digest }));
   });
 }
+
+/** Each is a program that runs. */
+const askedAtOnce = 8;
 
 function referenceOf(image: string, from: BoundImagesFrom): ImageReference {
   const { name } = parseReference(`registry:${image.replace(/^docker:\/\//, "")}`);

@@ -2,6 +2,7 @@ import { byteStringOfText } from "#base/bytes.ts";
 import { cleanUpDeployments, deployCommit, makeStateroot } from "#boot/deploy.ts";
 import { formatOrigin } from "#boot/deploy-origin.ts";
 import { type Deployment, readDeployments } from "#boot/deployments.ts";
+import { demandShortCommandLine } from "#boot/kernel-arguments-of-image.ts";
 import type { ImageReference } from "#image/reference.ts";
 import { CommitFiles } from "#stores/ostree/commit-files.ts";
 import { openRepository } from "#stores/ostree/repository.ts";
@@ -60,6 +61,7 @@ export async function deployImage(
   const files = new CommitFiles(openRepository(sysroot.ostreeRepo), commit);
   demandBootable(files, pulled.reference);
   const kernelArguments = options.kernelArguments(files);
+  demandShortCommandLine(kernelArguments);
   const wanted = options.boundImages === "skip" ? [] : boundImagesOf(files);
   const staging = reportStaging(report);
   if (wanted.length > 0) adviseOnStorageLink(files, report);
