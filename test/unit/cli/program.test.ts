@@ -20,7 +20,7 @@ describe("help", atOnce, () => {
       const { status, stdout, stderr } = await runFakeProgram(flag);
       assert.deepEqual([status, stderr], [0, ""]);
       const verbs = stdout
-        .matchAll(/^ {2}((?:image |container |internals (?:composefs )?)?[a-z][a-z-]*)(?: [A-Z]+)* {2,}\S/gm)
+        .matchAll(/^ {2}((?:image |container |install |internals (?:composefs )?)?[a-z][a-z-]*)(?: [A-Z]+)* {2,}\S/gm)
         .map(([, verb]) => verb);
       assert.deepEqual(
         new Set(verbs),
@@ -28,6 +28,10 @@ describe("help", atOnce, () => {
           "init",
           "status",
           "usage",
+          "install to-filesystem",
+          "upgrade",
+          "switch",
+          "rollback",
           "image pull",
           "image list",
           "image pin",
@@ -86,10 +90,12 @@ describe("help", atOnce, () => {
       "cli/container-verbs.ts",
       "cli/help.ts",
       "cli/host-verbs.ts",
+      "cli/install-verbs.ts",
       "cli/internals-verbs.ts",
       "cli/options.ts",
       "cli/paint.ts",
       "cli/program.ts",
+      "cli/update-verbs.ts",
       "cli/verb-declaration.ts",
       "cli/verbs.ts",
       "cli/version.ts",

@@ -36,7 +36,7 @@ serve((request: PoolRequest): unknown => {
     case "crash":
       setTimeout(() => {
         throw new Error("out of the blue");
-      }, 20);
+      }, 300);
       return threadId;
     case "thread":
       return threadId;

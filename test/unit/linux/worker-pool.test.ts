@@ -22,7 +22,7 @@ describe("a worker pool", () => {
     const order: unknown[] = [];
     const note = (value: unknown) => order.push(value);
     await Promise.all([
-      pool.run({ ask: "wait", ms: 400, value: "slow" }).then(note),
+      pool.run({ ask: "wait", ms: 1500, value: "slow" }).then(note),
       pool.run({ ask: "wait", ms: 0, value: "quick" }).then(note),
       pool.run({ ask: "wait", ms: 0, value: "next" }).then(note),
     ]);
