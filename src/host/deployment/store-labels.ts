@@ -20,19 +20,19 @@ const label = byteStringOfText("security.selinux");
 export function labelImageStore({ sysroot, report }: HostContext, contexts: FileContexts): void {
   const root = byteStringOfText(sysroot.imageStore);
   try {
-    const linked = new Map<string, { readonly links: number; readonly places: Place[] }>();
+    const linked = new Map<string, Place[]>();
+    const layers: Place[] = [];
     for (const place of placesBelow(root, contexts)) {
-      if (place.links === 1 || place.type === "d") applyLabel(place, contexts);
-      else {
-        const known = linked.get(place.inode);
-        if (known === undefined) linked.set(place.inode, { links: place.links, places: [place] });
-        else known.places.push(place);
-      }
+      if (isLayer(place)) layers.push(place);
+      else if (place.links === 1 || place.type === "d") applyLabel(place, contexts);
+      else linked.set(place.inode, [...(linked.get(place.inode) ?? []), place]);
     }
-    for (const { links, places } of linked.values()) {
+    for (const places of linked.values()) {
       const [first] = places;
-      if (first !== undefined && places.length === links) applyLabel(first, contexts);
+      if (first !== undefined && places.length === first.links) applyLabel(first, contexts);
     }
+    // Last, so that a layer with its label is one whose files have theirs.
+    for (const layer of layers) applyLabel(layer, contexts);
     const stamp = path.join(sysroot.imageStore, ".bootc_labeled");
     if (!fs.existsSync(stamp)) writeFileDurably(stamp, "");
   } catch (error) {
@@ -56,8 +56,9 @@ function* placesBelow(root: ByteString, contexts: FileContexts): Generator<Place
   const visit = function* (file: ByteString, as: ByteString): Generator<Place> {
     const stat = withSystemErrors(() => fs.lstatSync(bytesOf(file)));
     const type = typeOf(stat);
-    yield { path: file, as, type, links: stat.nlink, inode: `${stat.dev}:${stat.ino}` };
-    if (type !== "d") return;
+    const place = { path: file, as, type, links: stat.nlink, inode: `${stat.dev}:${stat.ino}` };
+    yield place;
+    if (type !== "d" || (isLayer(place) && hasLabel(place, contexts))) return;
     for (const entry of withSystemErrors(() => fs.readdirSync(bytesOf(file), { encoding: "buffer" }))) {
       const name = byteString(entry);
       yield* visit(joinBytes(file, name), contexts.childPath(as, name));
@@ -66,12 +67,31 @@ function* placesBelow(root: ByteString, contexts: FileContexts): Generator<Place
   yield* visit(root, standsFor);
 }
 
-function applyLabel({ path: file, as, type }: Place, contexts: FileContexts): void {
-  const wanted = contexts.labelOf(as, type);
-  if (wanted === undefined) return;
-  const value = bytesOf(`${wanted}\0` as ByteString);
-  const target = { path: bytesOf(file) };
-  if (getXattr(target, label)?.equals(value) !== true) setXattr(target, label, value);
+/** `overlay/ID` */
+function isLayer({ as, type }: Place): boolean {
+  return type === "d" && layerPath.test(as.slice(standsFor.length));
+}
+
+const layerPath = /^\/overlay\/[0-9a-f]{64}$/;
+
+function hasLabel(place: Place, contexts: FileContexts): boolean {
+  const wanted = wantedOf(place, contexts);
+  return wanted !== undefined && isLabelled(place, wanted);
+}
+
+function applyLabel(place: Place, contexts: FileContexts): void {
+  const wanted = wantedOf(place, contexts);
+  if (wanted !== undefined && !isLabelled(place, wanted)) setXattr({ path: bytesOf(place.path) }, label, wanted);
+}
+
+function isLabelled({ path: file }: Place, wanted: Buffer): boolean {
+  return getXattr({ path: bytesOf(file) }, label)?.equals(wanted) === true;
+}
+
+/** undefined: the policy leaves it as it is. */
+function wantedOf({ as, type }: Place, contexts: FileContexts): Buffer | undefined {
+  const found = contexts.labelOf(as, type);
+  return found === undefined ? undefined : bytesOf(`${found}\0` as ByteString);
 }
 
 function typeOf(stat: fs.Stats): FileType {

@@ -91,7 +91,10 @@ export async function install(context: HostContext, options: InstallOptions): Pr
 /** As bootc has it: libostree writes boot entries and leaves the boot loader alone; /sysroot is read-only when booted. */
 const sysrootSettings = "[sysroot]\nbootloader=none\nbootprefix=true\nreadonly=true\n";
 
-/** The host follows another name: the stores know the image by that one, as bootc's clean-up expects, and by no other. */
+/**
+ * The host follows another name than the image came by: ostree knows the image by that alone, as bootc does, and the
+ * image store by that too, or bootc's clean-up would take it for one that nobody needs.
+ */
 async function renameImage(
   { sysroot, report, signal }: HostContext,
   source: ImageReference,

@@ -1,4 +1,6 @@
 import assert from "node:assert/strict";
+import { lstatSync, readdirSync } from "node:fs";
+import { join } from "node:path";
 import { test } from "node:test";
 import { bootableImages } from "#fixtures/bootable-images.ts";
 import { bootHost, chooseBootEntry } from "#fixtures/booted-host.ts";
@@ -6,6 +8,7 @@ import { makeFileSystem } from "#fixtures/file-systems.ts";
 import { noGuests } from "#fixtures/guest.ts";
 import { makeRegistry } from "#fixtures/registry.ts";
 import { makeTemporaryFolder, unmount } from "#fixtures/temporary-folders.ts";
+import { filesOfTheirOwn } from "../backend/repository.ts";
 import { installHost } from "./small-hosts.ts";
 
 test("an installed Debian boots", { timeout: 600_000, skip: noGuests }, async () => {
@@ -21,6 +24,13 @@ test("an installed Debian boots", { timeout: 600_000, skip: noGuests }, async ()
     "--karg",
     "test=karg",
   ]);
+  const objects = join(disk.mountPoint, "ostree/repo/objects");
+  const files = readdirSync(objects, { recursive: true, encoding: "utf8" }).filter((name) => name.endsWith(".file"));
+  const withContent = files
+    .map((name) => ({ name: join(objects, name), stat: lstatSync(join(objects, name)) }))
+    .filter(({ stat }) => stat.isFile() && stat.size > 0);
+  assert.ok(withContent.length > 3000, `${withContent.length} objects`);
+  assert.deepEqual(await filesOfTheirOwn(withContent.map(({ name }) => name)), [], "no second copy of any file");
   const choice = chooseBootEntry(disk.mountPoint);
   await unmount(disk.mountPoint);
   const said = await bootHost(disk.imageFile, choice, 120);

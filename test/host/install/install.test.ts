@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { existsSync, lstatSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
+import { Ajv2020 } from "ajv/dist/2020.js";
 import { debianImages } from "#fixtures/debian-images.ts";
 import { tryPodman } from "#fixtures/containers.ts";
 import { withFileSystem } from "#fixtures/file-systems.ts";
@@ -81,6 +82,14 @@ test("a Debian on ext4, without reflinks: stores, deployment, boot entry, /etc a
     assert.equal(aleph["image"], `${registry.address}/small:1`);
     assert.equal(aleph["target-image"], target);
     assert.equal(aleph["digest"], report.digest);
+
+    const named = await tryPodman(join(root, "ostree/bootc/storage"), [
+      "image",
+      "inspect",
+      "--format={{.Digest}}",
+      target,
+    ]);
+    assert.equal(named.stdout.trim(), report.digest, "podman finds the host's image, by the name that it follows");
 
     const again = await tryOnehold(root, ["install", "to-filesystem", root, "--source-imgref", "localhost:1/other:1"]);
     assert.equal(again.status, 1);
@@ -184,11 +193,18 @@ interface ProgressEvent {
   readonly subtasks?: readonly { readonly subtask: string; readonly completed: boolean }[];
 }
 
+const validate = new Ajv2020({ strict: false, validateFormats: false }).compile(
+  JSON.parse(
+    readFileSync(new URL("../../fixtures/schemas/bootc-progress-v0.schema.json", import.meta.url), "utf8"),
+  ) as object,
+);
+
 function assertProgress(text: string): void {
   const events = text
     .trim()
     .split("\n")
     .map((line) => JSON.parse(line) as ProgressEvent);
+  for (const event of events) assert.ok(validate(event), JSON.stringify(validate.errors));
   assert.equal(events[0]?.type, "Start");
   const order = events.map(({ task, id }) => `${task} ${id}`).filter((each, i, all) => each !== all[i - 1]);
   assert.match(
@@ -210,6 +226,20 @@ function assertProgress(text: string): void {
   );
   for (const { bytes = 0, bytesTotal = 0 } of events) assert.ok(bytesTotal === 0 || bytes <= bytesTotal);
 }
+
+test("of two installs at once one waits, and is refused", { timeout: 60_000 }, async () => {
+  await using registry = await makeRegistry();
+  await using folder = await makeTemporaryFolder("install");
+  await new SmallImages(folder.path, registry).host("host:1", []);
+  await withFileSystem("xfs", { sizeMiB: 320 }, async (root) => {
+    const args = ["install", "to-filesystem", root, "--source-imgref", `${registry.address}/host:1`, insecure];
+    const ended = await Promise.all([tryOnehold("/nonexistent", args), tryOnehold("/nonexistent", args)]);
+    assert.deepEqual(ended.map(({ status }) => status).toSorted(), [0, 1]);
+    assert.match(ended.find(({ status }) => status === 1)?.stderr ?? "", /has a host already|is not empty/);
+    assert.equal((await deploymentsOf(root)).length, 1);
+    await runProgram("ostree", [`--repo=${join(root, "ostree/repo")}`, "fsck", "--quiet"]);
+  });
+});
 
 test("what can't be a host's root, or can't boot, is refused and says why", { timeout: 120_000 }, async () => {
   await using registry = await makeRegistry();
