@@ -4,5 +4,5 @@ import type { VerbContext } from "./context.ts";
 
 /** What a use case that writes needs of the command line. Error: `not-found` for a sysroot that is not there. */
 export function hostContext({ sysroot, report, signal, workers }: VerbContext): HostContext {
-  return { sysroot: openSysroot(sysroot), report, signal, workers };
+  return { sysroot: openSysroot(sysroot), report, signal, workers, hostRoot: "/" };
 }

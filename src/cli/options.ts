@@ -109,6 +109,10 @@ export interface StatusOptions {
 /** Of `usage`, which has none of its own. */
 export type UsageOptions = object;
 
+export interface GcOptions {
+  readonly dryRun: boolean;
+}
+
 export interface InternalsMountOptions {
   /** As the user wrote them. */
   readonly image: string;

@@ -8,6 +8,7 @@ import {
   backends,
   composefsDigests,
   composefsFormats,
+  type GcOptions,
   type ImageListOptions,
   type ImagePullOptions,
   type ImageReferenceOptions,
@@ -124,6 +125,22 @@ function declareProgram(verbs: Verbs, finish: Finish): Command {
       example: "onehold usage --json",
       kind: "reads",
       load: verbs.usage,
+    },
+    finish,
+  );
+  declareVerb<GcOptions>(
+    program,
+    {
+      name: "gc",
+      group: "Sysroot:",
+      summary: "remove from every store what nothing keeps",
+      details:
+        "Images without a name that no deployment, pin, container or ref of another program needs, and what they alone " +
+        "have; bound images that were brought for a deployment that is gone. 'image list' tells why an image stays.",
+      example: "onehold gc --dry-run",
+      options: [flag("--dry-run", "only say what would go, and what would come back; waits for nobody")],
+      kind: "writes",
+      load: verbs.gc,
     },
     finish,
   );

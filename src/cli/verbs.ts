@@ -5,6 +5,7 @@ import type {
   ComposefsInfoOptions,
   ComposefsMkfsOptions,
   ComputeDigestOptions,
+  GcOptions,
   ImageListOptions,
   ImagePullOptions,
   ImageReferenceOptions,
@@ -37,6 +38,7 @@ export interface Verbs {
   readonly imageUnpin: LoadVerb<ImageReferenceOptions>;
   readonly imageRemove: LoadVerb<ImageReferenceOptions>;
   readonly usage: LoadVerb<UsageOptions>;
+  readonly gc: LoadVerb<GcOptions>;
   readonly internalsMount: LoadVerb<InternalsMountOptions>;
   readonly internalsUmount: LoadVerb<InternalsUmountOptions>;
   readonly composefsDump: LoadVerb<ComposefsDumpOptions>;
@@ -60,6 +62,7 @@ export const lazyVerbs: Verbs = {
   imageUnpin: () => import("./verbs/image-unpin.ts"),
   imageRemove: () => import("./verbs/image-remove.ts"),
   usage: () => import("./verbs/usage.ts"),
+  gc: () => import("./verbs/gc.ts"),
   internalsMount: () => import("./verbs/internals-mount.ts"),
   internalsUmount: () => import("./verbs/internals-umount.ts"),
   composefsDump: () => import("./verbs/internals-composefs-dump.ts"),

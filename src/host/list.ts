@@ -4,14 +4,12 @@ import { OneholdError } from "#base/errors.ts";
 import { parseConfig } from "#formats/oci.ts";
 import { isHostImage } from "#image/host-image.ts";
 import { type ImageRecord, readConfig } from "#stores/containers-storage/images.ts";
-import { listImagesWithLayers, openImageStore } from "#stores/containers-storage/store.ts";
-import { type ComposefsImage, listComposefsImages } from "#stores/composefs/images.ts";
-import { openRepository as openComposefs, repositoryExists as composefsExists } from "#stores/composefs/repository.ts";
-import { listOstreeImages, type OstreeImage } from "#stores/ostree/images.ts";
-import { openRepository, repositoryExists } from "#stores/ostree/repository.ts";
+import type { ComposefsImage } from "#stores/composefs/images.ts";
+import type { OstreeImage } from "#stores/ostree/images.ts";
+import { takeInventory } from "./inventory.ts";
 import { type ImageNote, readNote } from "./records.ts";
 import { isReferenceTag, rootSet } from "./root-set.ts";
-import { imageStoreExists, type Sysroot } from "./sysroot.ts";
+import type { Sysroot } from "./sysroot.ts";
 
 /** An image of a host, whichever stores hold it. */
 export interface ListedImage {
@@ -29,20 +27,20 @@ export interface ListedImage {
   readonly notes: readonly string[];
 }
 
+export interface ListedImages {
+  readonly images: readonly ListedImage[];
+  /** Why it is not certain what must stay: until that is repaired, nothing is removed. */
+  readonly problems: readonly OneholdError[];
+}
+
 export type ImageType = "all" | "host" | "logical";
 
-/** What the stores hold, by manifest digest. Takes no lock and writes nothing. */
-export function listHostImages(sysroot: Sysroot, type: ImageType): ListedImage[] {
-  const ostree = new Map<Digest, OstreeImage>();
-  if (repositoryExists(sysroot.ostreeRepo)) {
-    for (const image of listOstreeImages(openRepository(sysroot.ostreeRepo))) ostree.set(image.manifestDigest, image);
-  }
-  const composefs = new Map<Digest, ComposefsImage>();
-  if (composefsExists(sysroot.composefs)) {
-    const repository = openComposefs(sysroot.composefs);
-    for (const image of listComposefsImages(repository)) composefs.set(image.manifestDigest, image);
-  }
-  const roots = rootSet(sysroot, [...ostree.values()], [...composefs.values()]);
+/** What the stores hold, by manifest digest. Takes no lock and writes nothing. `hostRoot`: where the running host is. */
+export function listHostImages(sysroot: Sysroot, type: ImageType, hostRoot: string): ListedImages {
+  const inventory = takeInventory(sysroot);
+  const ostree = new Map(inventory.inOstree.map((image) => [image.manifestDigest, image]));
+  const composefs = new Map(inventory.inComposefs.map((image) => [image.manifestDigest, image]));
+  const roots = rootSet(sysroot, inventory, hostRoot);
   const describe = (
     digest: Digest,
     stored: ImageRecord | undefined,
@@ -63,23 +61,23 @@ export function listHostImages(sysroot: Sysroot, type: ImageType): ListedImage[]
         ...(inOstree === undefined ? [] : ["ostree" as const]),
         ...(inComposefs === undefined ? [] : ["composefs" as const]),
       ],
-      reasons: roots.get(digest) ?? [],
+      reasons: [...new Set([digest, ...(stored?.digests ?? [])].flatMap((each) => roots.reasons.get(each) ?? []))],
       notes: notesOn(sysroot, digest, sysroot.backend === "composefs" ? inComposefs : inOstree),
     };
   };
   const images: ListedImage[] = [];
-  if (imageStoreExists(sysroot)) {
-    const store = openImageStore(sysroot.imageStore);
-    for (const { image, layers } of listImagesWithLayers(store)) {
-      const size = layers.reduce((sum, layer) => sum + (layer.diffSize ?? 0), 0);
-      const labelled = isLabelledHost(image);
-      if (labelled !== undefined) images.push(describe(image.digest, image, size, labelled));
-    }
+  for (const { image, layers } of inventory.stored) {
+    const size = layers.reduce((sum, layer) => sum + (layer.diffSize ?? 0), 0);
+    const labelled = isLabelledHost(image);
+    if (labelled !== undefined) images.push(describe(image.digest, image, size, labelled));
   }
   const seen = new Set(images.map((image) => image.digest));
   for (const digest of new Set([...ostree.keys(), ...composefs.keys()]))
     if (!seen.has(digest)) images.push(describe(digest, undefined, null, true));
-  return images.filter((image) => type === "all" || image.type === type);
+  return {
+    images: images.filter((image) => type === "all" || image.type === type),
+    problems: roots.problems,
+  };
 }
 
 /** `undefined`: the image was removed since it was listed. */

@@ -15,6 +15,8 @@ export interface HostContext {
   readonly signal: AbortSignal;
   /** The folder with the entry points of worker threads. */
   readonly workers: URL;
+  /** Where the running host is: `/`, elsewhere in tests. */
+  readonly hostRoot: string;
 }
 
 /** The one operation that may change a sysroot at a time. */

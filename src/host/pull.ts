@@ -103,7 +103,7 @@ export async function bringImage(
     throw refusal;
   }
   const isNew = projections.ostree?.state === "imported" || projections.composefs?.state === "imported";
-  if (isNew || noted === undefined) record(notesOf(projections, noted));
+  if (isNew || noted === undefined || noted.bound === true) record(notesOf(projections, noted));
   if (options.pin) addPin(context.sysroot, image.digest, reference);
   await letGoOfOldImage(context, reference, image.digest);
   return {

@@ -12,6 +12,8 @@ const schema = v.object({
   version: v.literal(1),
   reference: v.string(),
   pulled: v.string(),
+  /** Brought for a deployment that demands it, and asked for by no user: with that deployment it may go. */
+  bound: v.optional(v.boolean()),
   /** Absent for an image that only the image store shall have. */
   ostree: v.optional(
     v.variant("state", [
@@ -75,6 +77,13 @@ export function writeNote(sysroot: Sysroot, digest: Digest, note: ImageNote, doc
 
 export function removeNote(sysroot: Sysroot, digest: Digest): void {
   fs.rmSync(folderOf(sysroot, digest), { recursive: true, force: true });
+}
+
+/** Removes the notes on images that are forgotten, each by the hex digits of its digest. */
+export function forgetNotes(sysroot: Sysroot, isForgotten: (hex: string) => boolean): void {
+  for (const name of fs.readdirSync(sysroot.state.images)) {
+    if (isForgotten(name)) fs.rmSync(path.join(sysroot.state.images, name), { recursive: true, force: true });
+  }
 }
 
 function folderOf(sysroot: Sysroot, digest: Digest): string {

@@ -3,24 +3,20 @@ import { OneholdError } from "#base/errors.ts";
 import { removeImage, untag as untagStored } from "#stores/containers-storage/remove.ts";
 import { openImageStore } from "#stores/containers-storage/store.ts";
 import { type ComposefsImage, listComposefsImages } from "#stores/composefs/images.ts";
-import {
-  openRepository as openComposefs,
-  type Repository as Composefs,
-  repositoryExists as composefsExists,
-} from "#stores/composefs/repository.ts";
+import { openRepository as openComposefs, type Repository as Composefs } from "#stores/composefs/repository.ts";
 import { deleteTag, writeTag } from "#stores/composefs/streams.ts";
 import { sweepRepository } from "#stores/composefs/sweep.ts";
 import { listOstreeImages } from "#stores/ostree/images.ts";
 import { pruneRepository } from "#stores/ostree/prune.ts";
 import { deleteRef, imageRef, isOfImage, writeRef } from "#stores/ostree/refs.ts";
-import { holdsObjects, openRepository, repositoryExists, type Repository } from "#stores/ostree/repository.ts";
+import { holdsObjects, openRepository, type Repository } from "#stores/ostree/repository.ts";
 import { findHostImage, type FoundImage, isNamed } from "./find.ts";
+import { takeInventory } from "./inventory.ts";
 import { type HostContext, type Operation, runOperation } from "./operation.ts";
 import { forgetLayers } from "./projection/layer-memory.ts";
 import { removeNote } from "./records.ts";
 import { releaseLayers } from "./release-layers.ts";
-import { isPinTag, isReferenceTag, rootSet } from "./root-set.ts";
-import type { Sysroot } from "./sysroot.ts";
+import { demandWholeRootSet, isPinTag, isReferenceTag, rootSet, type RootSet } from "./root-set.ts";
 
 export interface RemoveResult {
   readonly image: string;
@@ -45,37 +41,35 @@ export function remove(context: HostContext, image: string): Promise<RemoveResul
       await untag(context, found, others);
       return { image, digest: found.digest, outcome: "untagged", ostree: undefined, composefs: undefined };
     }
-    const repository = repositoryOf(context.sysroot);
-    refuseRoots(context.sysroot, repository, found, image);
-    const ostree = await removeEverywhere(context, operation, repository, found);
+    const inventory = takeInventory(context.sysroot);
+    const roots = rootSet(context.sysroot, inventory, context.hostRoot);
+    refuseRoots(found, image, roots);
+    const ostree = await removeEverywhere(context, operation, inventory.ostree, found, roots.borrowedLayers);
     const composefs = await removeFromComposefs(context, operation, found);
     return { image, digest: found.digest, outcome: "removed", ostree, composefs };
   });
-}
-
-function repositoryOf({ ostreeRepo }: Sysroot): Repository | undefined {
-  return repositoryExists(ostreeRepo) ? openRepository(ostreeRepo) : undefined;
 }
 
 function otherNames({ name, stored }: FoundImage): string[] {
   return name === undefined ? [] : (stored?.names ?? []).filter((other) => other !== name);
 }
 
-function refuseRoots(sysroot: Sysroot, repository: Repository | undefined, found: FoundImage, image: string): void {
-  const roots = rootSet(
-    sysroot,
-    repository === undefined ? [] : listOstreeImages(repository),
-    composefsExists(sysroot.composefs) ? listComposefsImages(openComposefs(sysroot.composefs)) : [],
-  );
-  const reasons = found.digests.flatMap((digest) => roots.get(digest) ?? []);
+function refuseRoots(found: FoundImage, image: string, roots: RootSet): void {
+  demandWholeRootSet(roots);
+  const reasons = found.digests.flatMap((digest) => roots.reasons.get(digest) ?? []);
   if (reasons.length === 0) return;
-  const pinned = reasons.some((reason) => reason.startsWith("pinned"));
-  throw new OneholdError("busy", `${image} can't be removed: it is ${reasons.join(", and ")}`, {
+  throw new OneholdError("busy", `${image} can't be removed: it is ${[...new Set(reasons)].join(", and ")}`, {
     subject: image,
-    hint: pinned
-      ? `Take the pin back first: onehold image unpin ${image}`
-      : "Remove the deployment or the ref first (`ostree admin undeploy`, `ostree refs --delete`).",
+    hint: hintFor(image, reasons),
   });
+}
+
+function hintFor(image: string, reasons: readonly string[]): string {
+  const some = (start: string) => reasons.some((reason) => reason.startsWith(start));
+  if (some("pinned as")) return `Take the pin back first: onehold image unpin ${image}`;
+  if (some("borrowed"))
+    return "Remove the containers and images that need it from that store first (`podman rm`, `podman rmi`).";
+  return "Remove the deployment or the ref first (`ostree admin undeploy`, `ostree refs --delete`).";
 }
 
 async function untag(
@@ -101,12 +95,13 @@ async function removeEverywhere(
   operation: Operation,
   repository: Repository | undefined,
   found: FoundImage,
+  borrowed: ReadonlySet<string>,
 ): Promise<RemoveResult["ostree"]> {
   const { sysroot, signal } = context;
   operation.stage("removing");
   if (repository !== undefined) dropRefs(repository, found.digests);
   await releaseLayers(context);
-  if (found.stored !== undefined) await removeImage(openImageStore(sysroot.imageStore), found.stored);
+  if (found.stored !== undefined) await removeImage(openImageStore(sysroot.imageStore), found.stored, { borrowed });
   for (const digest of found.digests) removeNote(sysroot, digest);
   forgetLayers(sysroot);
   operation.stage("pruning");

@@ -36,7 +36,7 @@ export function describeDeployments(
       onehold: {
         index,
         storage: storage ?? null,
-        boundImages: (stored && attempts.try(() => stored.boundImages(directory), directory)) ?? null,
+        boundImages: (stored && attempts.try(() => stored.boundImages(deployment), directory)) ?? null,
         kernelArguments,
         ...(bytes ? { bytes: bytesOf(images?.find((image) => image.digest === digest)) } : {}),
       },

@@ -2,10 +2,12 @@ import { formatBytes } from "#base/amounts.ts";
 import { type Digest, isDigest } from "#base/digest.ts";
 import { OneholdError } from "#base/errors.ts";
 import { boundUnitsOfDirectory } from "#boot/bound-units.ts";
+import type { Deployment } from "#boot/deployments.ts";
 import { findBoundImages } from "#image/bound-images.ts";
-import { parseReference } from "#image/reference.ts";
+import { parseReference, storedName } from "#image/reference.ts";
 import type { ImageRecord } from "#stores/containers-storage/images.ts";
 import { listImages, openImageStore } from "#stores/containers-storage/store.ts";
+import { readDeploymentRecord } from "./deployment/records.ts";
 import { readNote } from "./records.ts";
 import type { BoundImageDocument, StorageState } from "./status-document.ts";
 import type { StorageMode } from "./storage-mode.ts";
@@ -28,11 +30,17 @@ export class StoredImages {
     return { mode, inEffect: reason === null, reason };
   }
 
-  /** Those that a deployment demands, by its own files. @throws OneholdError: see `findBoundImages` */
-  boundImages(deployment: string): BoundImageDocument[] {
-    return findBoundImages(boundUnitsOfDirectory(deployment)).map((bound) => {
-      const found = this.#find(bound.image);
-      return { ...bound, digest: found?.digest ?? null, present: found !== undefined };
+  /**
+   * Those that a deployment demands: as it was recorded when it was made, else by its own files and the names that the
+   * store has now. @throws OneholdError: see `findBoundImages`
+   */
+  boundImages(deployment: Deployment): BoundImageDocument[] {
+    const { checksum, serial, directory } = deployment;
+    const recorded = readDeploymentRecord(this.#sysroot, `${checksum}.${serial}`)?.boundImages ?? [];
+    return findBoundImages(boundUnitsOfDirectory(directory)).map((bound) => {
+      const digest = recorded.find(({ image, unit }) => image === bound.image && unit === bound.unit)?.digest;
+      const found = digest === undefined ? this.#find(bound.image) : this.#findDigest(digest);
+      return { ...bound, digest: digest ?? found?.digest ?? null, present: found !== undefined };
     });
   }
 
@@ -44,10 +52,14 @@ export class StoredImages {
     return bytes === 0 ? null : `${formatBytes(bytes)} could not be shared, and were copied into ostree`;
   }
 
+  #findDigest(digest: Digest): ImageRecord | undefined {
+    return this.#images.find(({ digests }) => digests.includes(digest));
+  }
+
   #find(text: string): ImageRecord | undefined {
     const [, digest] = /@([^@]*)$/.exec(text) ?? [];
     if (digest !== undefined && isDigest(digest)) {
-      return this.#images.find(({ digests }) => digests.includes(digest));
+      return this.#findDigest(digest);
     }
     const name = storedNameOf(text);
     return name === undefined ? undefined : this.#images.find(({ names }) => names.includes(name));
@@ -55,9 +67,9 @@ export class StoredImages {
 }
 
 /** undefined: it is a name that podman would have to search for. */
-function storedNameOf(text: string): string | undefined {
+export function storedNameOf(text: string): string | undefined {
   try {
-    return parseReference(text).name;
+    return storedName(parseReference(text));
   } catch (error) {
     if (error instanceof OneholdError && error.code === "usage") return undefined;
     throw error;

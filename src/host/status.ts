@@ -1,6 +1,7 @@
 import { Attempts } from "#boot/attempts.ts";
 import { type Deployment, readDeployments } from "#boot/deployments.ts";
 import { mountOf } from "#linux/mounts.ts";
+import { rolesOf } from "./deployment/roles.ts";
 import type { BootEntryDocument, HostDocument, StorageState, UsrOverlay } from "./status-document.ts";
 import { describeDeployments } from "./status-entries.ts";
 import { readStorageMode, type StorageMode } from "./storage-mode.ts";
@@ -51,28 +52,6 @@ export function hostStatus(sysroot: Sysroot, { bootedOnly, bytes, hostRoot }: St
       },
     },
   };
-}
-
-interface Roles {
-  readonly staged: Deployment | undefined;
-  readonly booted: Deployment | undefined;
-  readonly rollback: Deployment | undefined;
-  readonly others: readonly Deployment[];
-}
-
-/**
- * As bootc gives them: of the booted deployment's stateroot, the first that is neither booted nor staged is the
- * rollback. Where none is booted, no deployment has a role.
- */
-function rolesOf(deployments: readonly Deployment[]): Roles {
-  const booted = deployments.find((deployment) => deployment.booted);
-  const related = deployments.filter(({ stateroot }) => stateroot === booted?.stateroot);
-  const staged = related.find((deployment) => deployment.staged);
-  const rollback = related.find((deployment) => deployment !== booted && deployment !== staged);
-  const others = [...related, ...deployments.filter((deployment) => !related.includes(deployment))].filter(
-    (deployment) => ![booted, staged, rollback].includes(deployment),
-  );
-  return { booted, staged, rollback, others };
 }
 
 /** What lies over /usr of the running host. */

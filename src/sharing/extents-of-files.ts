@@ -38,8 +38,15 @@ export class DeviceMap {
   }
 }
 
-/** Measures every regular file below `directory`; one that goes away meanwhile is passed over. */
-export function contentBelow(directory: string, devices: DeviceMap): ContentOnDisk {
+/**
+ * Measures every regular file below `directory`, but those that are left out by their path; one that goes away meanwhile
+ * is passed over.
+ */
+export function contentBelow(
+  directory: string,
+  devices: DeviceMap,
+  isLeftOut: (file: string) => boolean = () => false,
+): ContentOnDisk {
   const ranges = new DeviceRanges();
   const device = devices.of(directory);
   let files = 0;
@@ -48,7 +55,7 @@ export function contentBelow(directory: string, devices: DeviceMap): ContentOnDi
     for (const entry of entriesOf(folder)) {
       const child = Buffer.concat([folder, slash, entry.name]);
       if (entry.isDirectory()) folders.push(child);
-      else if (entry.isFile() && addFile(child, device, ranges)) files++;
+      else if (entry.isFile() && !isLeftOut(child.toString()) && addFile(child, device, ranges)) files++;
     }
   }
   return { ranges, files };

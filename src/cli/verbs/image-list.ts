@@ -7,8 +7,9 @@ import type { ImageListOptions } from "../options.ts";
 import { renderTable } from "../table.ts";
 
 export async function run(options: ImageListOptions, context: VerbContext): Promise<number> {
-  const images = listHostImages(openSysroot(context.sysroot), options.type);
+  const { images, problems } = listHostImages(openSysroot(context.sysroot), options.type, "/");
   context.print(images.map(forMachines), () => render(images));
+  for (const { message } of problems) context.warn(message);
   return 0;
 }
 

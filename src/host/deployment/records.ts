@@ -22,7 +22,7 @@ const schema = v.object({
 export type DeploymentRecord = v.InferOutput<typeof schema>;
 
 /** `undefined` for a deployment that Onehold did not make, or whose record can't be read. `name`: `<checksum>.<serial>`. */
-function readDeploymentRecord(sysroot: Sysroot, name: string): DeploymentRecord | undefined {
+export function readDeploymentRecord(sysroot: Sysroot, name: string): DeploymentRecord | undefined {
   try {
     return v.parse(schema, JSON.parse(fs.readFileSync(fileOf(sysroot, name), "utf8")));
   } catch (error) {
@@ -37,7 +37,7 @@ export function writeDeploymentRecord(sysroot: Sysroot, name: string, record: Om
 }
 
 /** Of deployments that are there, by their directories. */
-export function listDeploymentRecords(sysroot: Sysroot): { name: string; record: DeploymentRecord }[] {
+function listDeploymentRecords(sysroot: Sysroot): { name: string; record: DeploymentRecord }[] {
   const deploy = path.join(sysroot.path, "ostree/deploy");
   const names = namesIn(deploy).flatMap((stateroot) => namesIn(path.join(deploy, stateroot, "deploy")));
   return names.flatMap((name) => {

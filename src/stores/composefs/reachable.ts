@@ -4,7 +4,7 @@ import { maxImage, objectsOfImage } from "./image-objects.ts";
 import { isUnfinished, linkedObject, type Link, listLinks, listRefs, nameOfRef, objectOfTarget } from "./links.ts";
 import { hasObject, readObject } from "./objects.ts";
 import type { Repository } from "./repository.ts";
-import { manifestPrefix, readStream } from "./streams.ts";
+import { manifestPrefix, readStream, tagRef } from "./streams.ts";
 
 export interface Reachable {
   readonly objects: ReadonlySet<ObjectId>;
@@ -14,13 +14,14 @@ export interface Reachable {
 
 /**
  * Everything that must stay, from the refs on. Targets that are missing are passed over, but a stream or image that
- * can't be read is an error: nobody knows what it still needs.
+ * can't be read is an error: nobody knows what it still needs. `without`: as if these tags were gone.
  */
-export function findReachable(repository: Repository): Reachable {
+export function findReachable(repository: Repository, without: ReadonlySet<string> = new Set()): Reachable {
   const marker = new Marker(repository);
   const images = listRefs(repository, "images").filter((ref) => !isUnfinished(ref));
   for (const ref of images) marker.markImage(nameOfRef(ref));
-  const refs = listRefs(repository, "streams").filter((ref) => !isUnfinished(ref));
+  const gone = new Set([...without].map((tag) => byteStringOfText(tagRef(tag))));
+  const refs = listRefs(repository, "streams").filter((ref) => !isUnfinished(ref) && !gone.has(ref.name));
   const referrers = refs.filter((ref) => subjectOf(ref) !== undefined);
   for (const ref of refs) if (subjectOf(ref) === undefined) marker.markStream(nameOfRef(ref));
   const dangling = marker.markReferrers(referrers);

@@ -1,5 +1,6 @@
 import fs from "node:fs";
 import { type ByteString, byteStringOfText, joinBytes } from "#base/bytes.ts";
+import type { Digest } from "#base/digest.ts";
 import type { ObjectId } from "#formats/composefs-objects.ts";
 import { openDirectory } from "#linux/descriptor.ts";
 import { syncfs } from "#linux/sync.ts";
@@ -9,6 +10,7 @@ import { hasObject, listObjects } from "./objects.ts";
 import { findReachable } from "./reachable.ts";
 import { refuseReadOnlyRepository, type Repository } from "./repository.ts";
 import { clearStaging } from "./staging.ts";
+import { manifestOfStreamName } from "./streams.ts";
 
 export interface SweepOptions extends RepositoryLockOptions {
   /** Only says what would go. */
@@ -23,6 +25,29 @@ export interface Swept {
   readonly links: number;
 }
 
+/** What a sweep takes. */
+export interface Unreachable {
+  readonly objects: readonly { readonly id: ObjectId; readonly file: string }[];
+  /** Symlinks, by their path below the repository's folder. */
+  readonly links: readonly ByteString[];
+  /** Images whose names are among these. */
+  readonly images: readonly Digest[];
+}
+
+/**
+ * Finds it, without a lock. `without`: as if these tags were gone.
+ * @throws "corrupt" where a stream or image that must stay can't be read
+ */
+export function findUnreachable(repository: Repository, without: ReadonlySet<string> = new Set()): Unreachable {
+  const { objects: live, danglingReferrers } = findReachable(repository, without);
+  const links = [...new Set([...danglingReferrers, ...deadLinks(repository, live)])];
+  const objects = [...listObjects(repository)].flatMap(({ id, file }) =>
+    id === undefined || live.has(id) ? [] : [{ id, file }],
+  );
+  const images = links.flatMap((link) => manifestOfStreamName(link.replace(/^streams\//, "")) ?? []);
+  return { objects, links, images };
+}
+
 /**
  * Deletes what no ref below `streams/refs` and `images/refs` reaches, as composefs-rs does, under the repository's
  * exclusive lock; waits for that. Names go before objects, so that after a power cut none stands for less than a whole.
@@ -33,23 +58,19 @@ export async function sweepRepository(repository: Repository, options: SweepOpti
   if (!dryRun) refuseReadOnlyRepository(repository);
   using _ = await lockRepository(repository, dryRun ? "shared" : "exclusive", options);
   if (!dryRun) clearStaging(repository);
-  const { objects: live, danglingReferrers } = findReachable(repository);
-  const links = [...new Set([...danglingReferrers, ...deadLinks(repository, live)])];
+  const { objects, links } = findUnreachable(repository);
   if (!dryRun && links.length > 0) {
     for (const link of links) removeLink(repository, link);
     using directory = openDirectory(repository.path);
     syncfs(directory.fd);
   }
-  let objects = 0;
   let bytes = 0;
-  for (const { id, file } of listObjects(repository)) {
+  for (const { file } of objects) {
     signal?.throwIfAborted();
-    if (id === undefined || live.has(id)) continue;
-    objects++;
     bytes += fs.lstatSync(file).size;
     if (!dryRun) fs.unlinkSync(file);
   }
-  return { objects, bytes, links: links.length };
+  return { objects: objects.length, bytes, links: links.length };
 }
 
 /** By their path below the repository's folder. */

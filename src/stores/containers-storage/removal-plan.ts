@@ -17,10 +17,15 @@ export interface RemovalPlan {
 
 /**
  * The images, and those of their layers that nothing else stands on. As in podman, a layer that no image
- * knows (of a pull that was broken off) keeps its parents.
+ * knows (of a pull that was broken off) keeps its parents, and so does a layer of another store: `borrowed` are
+ * layers that such stand on.
  * @throws busy where a container was made from one of the images
  */
-export function planImageRemoval(records: StoreRecords, images: ReadonlySet<string>): RemovalPlan {
+export function planImageRemoval(
+  records: StoreRecords,
+  images: ReadonlySet<string>,
+  borrowed: ReadonlySet<string> = new Set(),
+): RemovalPlan {
   refuseUsedImages(records, images);
   const parents = parentsOf(records.layers);
   const going = records.images.filter(({ id }) => images.has(id));
@@ -29,6 +34,7 @@ export function planImageRemoval(records: StoreRecords, images: ReadonlySet<stri
     [
       ...referencedTops({ ...records, images: records.images.filter(({ id }) => !images.has(id)) }),
       ...others(records, candidates),
+      ...borrowed,
     ],
     parents,
   );
@@ -67,6 +73,25 @@ export function planSweep(records: StoreRecords, layers: ReadonlySet<string>): R
     parents,
   );
   return { images: [], layers: childrenFirst(records.layers, (id) => !kept.has(id)) };
+}
+
+/**
+ * The images, but those that a container was made from, and every layer that nothing stands on then. `borrowed`: layers
+ * that other stores stand on.
+ */
+export function planGarbageRemoval(
+  records: StoreRecords,
+  images: ReadonlySet<string>,
+  borrowed: ReadonlySet<string>,
+): RemovalPlan {
+  const used = new Set(records.containers.flatMap(({ image }) => image ?? []));
+  const [going, staying] = partition(records.images, ({ id }) => images.has(id) && !used.has(id));
+  const kept = closure([...referencedTops({ ...records, images: staying }), ...borrowed], parentsOf(records.layers));
+  return { images: going.map(({ id }) => id), layers: childrenFirst(records.layers, (id) => !kept.has(id)) };
+}
+
+function partition<T>(all: readonly T[], isFirst: (each: T) => boolean): [T[], T[]] {
+  return [all.filter(isFirst), all.filter((each) => !isFirst(each))];
 }
 
 function referencedTops(records: StoreRecords): string[] {

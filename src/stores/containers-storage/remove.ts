@@ -6,7 +6,14 @@ import { eraseLayer, unmountLayers } from "./erase-layer.ts";
 import { imageDataFolder, isStorageId } from "./layout.ts";
 import { changeRecord, fieldOf, type RecordText } from "./record-text.ts";
 import { readRecords, rewriteImages, rewriteLayers } from "./record-files.ts";
-import { planImageRemoval, planLayerRemoval, planSweep, type RemovalPlan, type StoreRecords } from "./removal-plan.ts";
+import {
+  planGarbageRemoval,
+  planImageRemoval,
+  planLayerRemoval,
+  planSweep,
+  type RemovalPlan,
+  type StoreRecords,
+} from "./removal-plan.ts";
 import { type ExclusiveHold, type LockWait, withExclusiveLock } from "./store-lock.ts";
 import type { ImageStore } from "./store.ts";
 import { openTrash, type Trash } from "./trash.ts";
@@ -47,19 +54,19 @@ export async function untag(
 
 /**
  * Removes an image with all its names, and its layers as far as no other image, container or layer needs
- * them. An incomplete image can be removed too.
+ * them. An incomplete image can be removed too. `borrowed`: layers that other stores need (see `borrowedFrom`).
  * @throws not-found; busy where a container uses it; those of `withExclusiveLock`
  */
 export async function removeImage(
   store: ImageStore,
   image: { readonly id: string },
-  wait: LockWait = {},
+  { borrowed, ...wait }: LockWait & { readonly borrowed?: ReadonlySet<string> } = {},
 ): Promise<Removed> {
   return await remove(
     store,
     (records) => {
       if (!records.images.some(({ id }) => id === image.id)) throw noSuchImage(store, image.id);
-      return planImageRemoval(records, new Set([image.id]));
+      return planImageRemoval(records, new Set([image.id]), borrowed);
     },
     wait,
   );
@@ -72,6 +79,20 @@ export async function removeImage(
  */
 export async function dropLayers(store: ImageStore, ids: Iterable<string>, wait: LockWait = {}): Promise<Removed> {
   return await remove(store, (records) => planLayerRemoval(records, new Set(ids)), wait);
+}
+
+/**
+ * Removes images, and all layers that nothing needs then; an image that a container was made from stays. `borrowed`:
+ * layers that other stores need.
+ * @throws those of `withExclusiveLock`
+ */
+export async function removeGarbage(
+  store: ImageStore,
+  images: Iterable<string>,
+  borrowed: ReadonlySet<string>,
+  wait: LockWait = {},
+): Promise<Removed> {
+  return await remove(store, (records) => planGarbageRemoval(records, new Set(images), borrowed), wait);
 }
 
 /** Removes those of the layers that nothing needs at this moment; the others stay. @throws those of `withExclusiveLock` */

@@ -35,10 +35,10 @@ export function listOstreeImages(repository: Repository): OstreeImage[] {
 
 /**
  * Refs of layers that no image needs any more: neither one with a ref of its own, nor one that a deployment or
- * another program protects. ostree-ext drops the same ones when it cleans up.
+ * another program protects. ostree-ext drops the same ones when it cleans up. `without`: as if these refs were gone.
  */
-export function unneededLayerRefs(repository: Repository): string[] {
-  const refs = listRefs(repository);
+export function unneededLayerRefs(repository: Repository, without: ReadonlySet<string> = new Set()): string[] {
+  const refs = new Map([...listRefs(repository)].filter(([ref]) => !without.has(ref)));
   const needed = new Set<string>();
   // An image that is not whole (a pull or fsck left it so) needs its layers all the more.
   for (const commit of new Set([...refs].filter(([ref]) => !isBlobRef(ref)).map(([, at]) => at))) {
@@ -47,6 +47,11 @@ export function unneededLayerRefs(repository: Repository): string[] {
     for (const layer of parseManifest(Buffer.from(described.manifest)).layers) needed.add(blobRef(layer.digest));
   }
   return [...refs.keys()].filter((ref) => isBlobRef(ref) && !needed.has(ref));
+}
+
+/** The image that a commit is of. @throws OneholdError "corrupt" */
+export function imageDigestOf(repository: Repository, commit: Checksum): Digest | undefined {
+  return describeCommit(repository, commit)?.manifestDigest;
 }
 
 function describeCommit(

@@ -28,6 +28,16 @@ export function pinRef(manifest: Digest): string {
   return pinPrefix + hexOf(manifest);
 }
 
+/** Protects the commit of a deployment that libostree has given no ref (yet). */
+export function deploymentRef(commit: Checksum): string {
+  return pinPrefix + commit;
+}
+
+/** Those two, which are Onehold's alone. */
+export function isOwnRef(ref: string): boolean {
+  return ref.startsWith(pinPrefix);
+}
+
 /** The image reference in an image ref; `undefined` for any other ref. */
 export function imageOfRef(ref: string): string | undefined {
   return ref.startsWith(imagePrefix) ? unescapeRef(ref.slice(imagePrefix.length)) : undefined;
@@ -77,18 +87,27 @@ export function isOfImage(ref: string): boolean {
 
 /** All local refs, with their commits. */
 export function listRefs(repository: Repository): Map<string, Checksum> {
+  return refsBelow(repository, "");
+}
+
+/** Commits that a ref of a remote, or a mirrored one, stands for. */
+export function commitsOfRemotes(repository: Repository): Checksum[] {
+  return ["../remotes", "../mirrors"].flatMap((folder) => [...refsBelow(repository, folder).values()]);
+}
+
+function refsBelow(repository: Repository, top: string): Map<string, Checksum> {
   const refs = new Map<string, Checksum>();
   const visit = (folder: string) => {
     for (const entry of readDirectory(refFile(repository, folder))) {
       const name = path.join(folder, entry.name);
       if (entry.isDirectory()) visit(name);
       else {
-        const commit = isValidRefName(name) ? readRef(repository, name) : undefined;
+        const commit = isValidRefName(name.replace(/^\.\.\//, "")) ? readRef(repository, name) : undefined;
         if (commit !== undefined) refs.set(name, commit);
       }
     }
   };
-  visit("");
+  visit(top);
   return refs;
 }
 

@@ -93,6 +93,7 @@ process.exitCode = await runProgram(process.argv.slice(2), {
   imageUnpin: fake("image unpin"),
   imageRemove: fake("image remove"),
   usage: fake("usage"),
+  gc: fake("gc"),
   internalsMount: fake("internals mount"),
   internalsUmount: fake("internals umount"),
   composefsDump: fake("internals composefs dump"),

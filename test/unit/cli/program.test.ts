@@ -25,7 +25,7 @@ describe("help", atOnce, () => {
       assert.deepEqual(
         new Set(verbs),
         new Set([
-          ..."init usage status upgrade switch rollback".split(" "),
+          ..."init usage gc status upgrade switch rollback".split(" "),
           "install to-filesystem",
           ...["pull", "list", "pin", "unpin", "remove"].map((verb) => `image ${verb}`),
           ...["mount", "umount"].map((verb) => `internals ${verb}`),
