@@ -5,14 +5,15 @@ import { planGarbageRemoval, type RemovalPlan } from "#stores/containers-storage
 import { storedRecords } from "#stores/containers-storage/stored-records.ts";
 import { findUnreachable as findInComposefs, type Unreachable } from "#stores/composefs/sweep.ts";
 import { imageDigestOf, unneededLayerRefs } from "#stores/ostree/images.ts";
-import { deploymentRef, isBlobRef, isOfImage, isOwnRef, listRefs, pinRef } from "#stores/ostree/refs.ts";
+import { deploymentRef, isOfImage, isOwnRef, listRefs, pinRef } from "#stores/ostree/refs.ts";
 import type { Repository } from "#stores/ostree/repository.ts";
 import { type DeadObject, findUnreachable as findInOstree } from "#stores/ostree/unreachable.ts";
 import { isNamed } from "./find.ts";
 import type { Inventory } from "./inventory.ts";
 import { listPins } from "./pins.ts";
 import { readNote } from "./records.ts";
-import { isPinTag, isReferenceTag, pinTagOf, type RootSet } from "./root-set.ts";
+import { findUnprotected, type Unprotected } from "./protect.ts";
+import { isPinTag, isReferenceTag, type RootSet } from "./root-set.ts";
 import type { Sysroot } from "./sysroot.ts";
 
 /** What goes, by store. All of it follows from what the stores hold now: a killed sweep is finished by the next one. */
@@ -21,12 +22,11 @@ export interface Garbage {
   readonly imageStore: RemovalPlan & { readonly digests: readonly Digest[] };
   readonly ostree: {
     readonly refs: readonly string[];
-    /** Commits of deployments that have no ref, or would have none. */
-    readonly unprotected: readonly Checksum[];
     readonly objects: readonly DeadObject[];
     readonly digests: readonly Digest[];
   };
   readonly composefs: Unreachable & { readonly tags: readonly string[] };
+  readonly unprotected: Unprotected;
   readonly deferred: readonly DeferredImage[];
 }
 
@@ -56,13 +56,17 @@ export function findGarbage(sysroot: Sysroot, inventory: Inventory, roots: RootS
     ({ id, names, digest }) => !known.has(id) && names.length === 0 && !(digest && roots.reasons.has(digest)),
   );
   const ids = new Set([...going.flatMap(({ id }) => id ?? []), ...broken.map(({ id }) => id)]);
+  const refs = refsToDrop(sysroot, inventory, roots, digests);
+  const tags = tagsToDrop(inventory, roots, digests);
+  const unprotected = findUnprotected(inventory, roots, new Set([...refs, ...tags]));
   return {
     imageStore: {
       ...(records === undefined ? { images: [], layers: [] } : planGarbageRemoval(records, ids, roots.borrowedLayers)),
       digests: going.flatMap(({ id, digests: [digest] }) => (id === undefined || digest === undefined ? [] : [digest])),
     },
-    ostree: inOstree(sysroot, inventory, roots, digests),
-    composefs: inComposefs(sysroot, inventory, digests),
+    ostree: inOstree(inventory, new Set(refs), unprotected),
+    composefs: inComposefs(inventory, tags, unprotected),
+    unprotected,
     deferred,
   };
 }
@@ -106,30 +110,43 @@ function stays({ digests, names, boundOnly }: Image, { reasons }: RootSet): bool
   return digests.some((digest) => reasons.has(digest)) || (names.length > 0 && !boundOnly);
 }
 
-function inOstree(
+function refsToDrop(
   sysroot: Sysroot,
-  { ostree: repository, inOstree: images }: Inventory,
+  { ostree, inOstree: images }: Inventory,
   { deployed }: RootSet,
   digests: ReadonlySet<Digest>,
-): Garbage["ostree"] {
-  if (repository === undefined) return { refs: [], unprotected: [], objects: [], digests: [] };
-  const refs = listRefs(repository);
+): string[] {
+  if (ostree === undefined) return [];
   const ours = new Set([
     ...listPins(sysroot).map(({ digest }) => pinRef(digest)),
     ...[...deployed].map((commit) => deploymentRef(commit)),
   ]);
-  const dropped = new Set([
+  return [
     ...images.flatMap((image) => (digests.has(image.manifestDigest) ? image.refs.filter(isOfImage) : [])),
-    ...[...refs.keys()].filter((ref) => isOwnRef(ref) && !ours.has(ref)),
-  ]);
-  const kept = new Set([...refs].filter(([ref]) => !dropped.has(ref) && !isBlobRef(ref)).map(([, commit]) => commit));
-  const unprotected = [...deployed].filter((commit) => !kept.has(commit));
-  for (const ref of unneededLayerRefs(repository, dropped)) dropped.add(ref);
-  const objects = findInOstree(repository, { without: dropped, with: unprotected });
+    ...[...listRefs(ostree).keys()].filter((ref) => isOwnRef(ref) && !ours.has(ref)),
+  ];
+}
+
+function tagsToDrop({ inComposefs: images }: Inventory, { reasons }: RootSet, digests: ReadonlySet<Digest>): string[] {
+  return images.flatMap(({ manifestDigest, tags }) =>
+    tags.filter((tag) =>
+      isPinTag(tag) ? !reasons.has(manifestDigest) : digests.has(manifestDigest) && isReferenceTag(tag),
+    ),
+  );
+}
+
+function inOstree(
+  { ostree: repository }: Inventory,
+  dropped: ReadonlySet<string>,
+  unprotected: Unprotected,
+): Garbage["ostree"] {
+  if (repository === undefined) return { refs: [], objects: [], digests: [] };
+  const refs = new Set([...dropped, ...unneededLayerRefs(repository, dropped)]);
+  const objects = findInOstree(repository, { without: refs, with: unprotected.inOstree });
   const dead = objects.flatMap(({ checksum, type }) =>
     type === "commit" ? (digestOfDead(repository, checksum) ?? []) : [],
   );
-  return { refs: [...dropped].toSorted(), unprotected, objects, digests: [...new Set(dead)] };
+  return { refs: [...refs], objects, digests: [...new Set(dead)] };
 }
 
 /** Whatever is damaged in it: it goes. */
@@ -143,16 +160,12 @@ function digestOfDead(repository: Repository, commit: Checksum): Digest | undefi
 }
 
 function inComposefs(
-  sysroot: Sysroot,
-  { composefs: repository, inComposefs: images }: Inventory,
-  digests: ReadonlySet<Digest>,
+  { composefs: repository }: Inventory,
+  tags: readonly string[],
+  unprotected: Unprotected,
 ): Garbage["composefs"] {
-  if (repository === undefined) return { tags: [], objects: [], links: [], images: [] };
-  const pins = new Set(listPins(sysroot).map(({ digest }) => pinTagOf(digest)));
-  const tags = images.flatMap(({ manifestDigest, tags: all }) =>
-    all.filter((tag) => (isPinTag(tag) ? !pins.has(tag) : digests.has(manifestDigest) && isReferenceTag(tag))),
-  );
-  return { tags, ...findInComposefs(repository, new Set(tags)) };
+  if (repository === undefined) return { tags, objects: [], links: [], images: [] };
+  return { tags, ...findInComposefs(repository, { without: tags, with: unprotected.inComposefs }) };
 }
 
 /** Folders of notes on images that no store holds. */

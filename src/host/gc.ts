@@ -3,7 +3,7 @@ import { removeGarbage } from "#stores/containers-storage/remove.ts";
 import { sweepRepository } from "#stores/composefs/sweep.ts";
 import { deleteTag } from "#stores/composefs/streams.ts";
 import { pruneRepository } from "#stores/ostree/prune.ts";
-import { deleteRef, deploymentRef, writeRef } from "#stores/ostree/refs.ts";
+import { deleteRef } from "#stores/ostree/refs.ts";
 import { lockOstreeSysroot } from "#stores/ostree/sysroot-lock.ts";
 import { type DeferredImage, findGarbage, type Garbage, isForgotten } from "./garbage.ts";
 import { measureGarbage } from "./garbage-on-disk.ts";
@@ -11,6 +11,7 @@ import { type Inventory, takeInventory } from "./inventory.ts";
 import { type HostContext, type Operation, runOperation } from "./operation.ts";
 import { forgetLayers } from "./projection/layer-memory.ts";
 import { forgetNotes } from "./records.ts";
+import { protect } from "./protect.ts";
 import { demandWholeRootSet, rootSet, type RootSet } from "./root-set.ts";
 import type { StoreName } from "./usage.ts";
 
@@ -56,10 +57,8 @@ async function collectGarbage(context: HostContext, operation: Operation): Promi
   const { imageStore, ostree, composefs } = inventory;
   const result = resultOf(inventory, garbage, { dryRun: false });
   operation.stage("dropping");
-  if (ostree !== undefined) {
-    for (const commit of garbage.ostree.unprotected) writeRef(ostree, deploymentRef(commit), commit);
-    for (const ref of garbage.ostree.refs) deleteRef(ostree, ref);
-  }
+  protect(inventory, garbage.unprotected);
+  if (ostree !== undefined) for (const ref of garbage.ostree.refs) deleteRef(ostree, ref);
   if (composefs !== undefined) for (const tag of garbage.composefs.tags) deleteTag(composefs, tag);
   operation.stage("removing");
   if (imageStore !== undefined && garbage.imageStore.images.length + garbage.imageStore.layers.length > 0) {

@@ -1,8 +1,8 @@
 import type { Digest } from "#base/digest.ts";
-import { openRepository as openComposefs } from "#stores/composefs/repository.ts";
+import { openRepository as openComposefs, repositoryExists as composefsExists } from "#stores/composefs/repository.ts";
 import { deleteTag, writeTag } from "#stores/composefs/streams.ts";
 import { deleteRef, pinRef, writeRef } from "#stores/ostree/refs.ts";
-import { openRepository } from "#stores/ostree/repository.ts";
+import { openRepository, repositoryExists } from "#stores/ostree/repository.ts";
 import { findHostImage } from "./find.ts";
 import { type HostContext, runOperation } from "./operation.ts";
 import { addPin, removePin } from "./pins.ts";
@@ -29,10 +29,15 @@ export function pin(context: HostContext, image: string): Promise<PinResult> {
 /** Takes a pin back; the image itself stays until it is removed, unless its name is gone: ostree's next prune then takes it there. */
 export function unpin(context: HostContext, image: string): Promise<PinResult> {
   return runOperation(context, { verb: "image unpin", subject: image }, async () => {
-    const { digest, projected, inComposefs } = findHostImage(context.sysroot, image);
-    if (inComposefs !== undefined) deleteTag(openComposefs(context.sysroot.composefs), pinTagOf(digest));
-    const changed = removePin(context.sysroot, digest);
-    if (projected !== undefined) deleteRef(openRepository(context.sysroot.ostreeRepo), pinRef(digest));
+    const { sysroot } = context;
+    const { digest, digests } = findHostImage(sysroot, image);
+    let changed = false;
+    // Packed anew it may have been pinned by another digest than it goes by now.
+    for (const each of digests) {
+      if (composefsExists(sysroot.composefs)) deleteTag(openComposefs(sysroot.composefs), pinTagOf(each));
+      changed = removePin(sysroot, each) || changed;
+      if (repositoryExists(sysroot.ostreeRepo)) deleteRef(openRepository(sysroot.ostreeRepo), pinRef(each));
+    }
     await releaseLayers(context);
     return { image, digest, changed };
   });

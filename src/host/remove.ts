@@ -10,6 +10,7 @@ import { listOstreeImages } from "#stores/ostree/images.ts";
 import { pruneRepository } from "#stores/ostree/prune.ts";
 import { deleteRef, imageRef, isOfImage, writeRef } from "#stores/ostree/refs.ts";
 import { holdsObjects, openRepository, type Repository } from "#stores/ostree/repository.ts";
+import { findUnprotected, protect } from "./protect.ts";
 import { findHostImage, type FoundImage, isNamed } from "./find.ts";
 import { takeInventory } from "./inventory.ts";
 import { type HostContext, type Operation, runOperation } from "./operation.ts";
@@ -37,13 +38,14 @@ export function remove(context: HostContext, image: string): Promise<RemoveResul
   return runOperation(context, { verb: "image remove", subject: image }, async (operation) => {
     const found = findHostImage(context.sysroot, image);
     const others = otherNames(found);
-    if (others.length > 0) {
+    const inventory = takeInventory(context.sysroot);
+    const roots = rootSet(context.sysroot, inventory, context.hostRoot);
+    if (others.length > 0 && !(found.name !== undefined && roots.boundNames.has(found.name))) {
       await untag(context, found, others);
       return { image, digest: found.digest, outcome: "untagged", ostree: undefined, composefs: undefined };
     }
-    const inventory = takeInventory(context.sysroot);
-    const roots = rootSet(context.sysroot, inventory, context.hostRoot);
     refuseRoots(found, image, roots);
+    protect(inventory, findUnprotected(inventory, roots));
     const ostree = await removeEverywhere(context, operation, inventory.ostree, found, roots.borrowedLayers);
     const composefs = await removeFromComposefs(context, operation, found);
     return { image, digest: found.digest, outcome: "removed", ostree, composefs };

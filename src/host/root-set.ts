@@ -22,6 +22,8 @@ export interface RootSet {
   readonly reasons: ReadonlyMap<Digest, readonly string[]>;
   /** Layers of the image store that other stores of podman stand on, by id. */
   readonly borrowedLayers: ReadonlySet<string>;
+  /** Names by which deployments find their bound images. */
+  readonly boundNames: ReadonlySet<string>;
   /** Commits of the deployments. */
   readonly deployed: ReadonlySet<Checksum>;
   /** What could not be read. While there is anything, nothing may be removed: see `demandWholeRootSet`. */
@@ -37,14 +39,16 @@ export function rootSet(sysroot: Sysroot, inventory: Inventory, hostRoot: string
     if (!reasons.includes(reason)) roots.set(digest, [...reasons, reason]);
   };
   const { deployments, problems } = readDeployments(sysroot.path, hostRoot);
-  for (const { digest, reason } of ofDeployments(sysroot, inventory, deployments, attempts)) add(digest, reason);
+  const ofHost = ofDeployments(sysroot, inventory, deployments, attempts);
+  for (const { digest, reason } of ofHost) add(digest, reason);
+  for (const { digest, reason } of ofRefs(inventory, new Set(roots.keys()))) add(digest, reason);
   for (const pin of listPins(sysroot)) add(pin.digest, `pinned as ${pin.reference}`);
-  for (const { digest, reason } of ofRefs(inventory, (each) => roots.has(each))) add(digest, reason);
   const borrowed = attempts.try(() => ofBorrowers(sysroot, inventory, hostRoot));
   for (const { digest, reason } of borrowed?.roots ?? []) add(digest, reason);
   for (const { digest, reason } of ofOperation(sysroot, inventory)) add(digest, reason);
   return {
     reasons: roots,
+    boundNames: new Set(ofHost.flatMap(({ bound }) => (bound && storedNameOf(bound)) ?? [])),
     borrowedLayers: borrowed?.layers ?? new Set(),
     deployed: new Set(deployments.map(({ checksum }) => checksum)),
     problems: [...problems, ...bootIsMissing(sysroot, deployments), ...attempts.failures],
@@ -66,6 +70,8 @@ export function demandWholeRootSet({ problems }: RootSet): void {
 interface Root {
   readonly digest: Digest;
   readonly reason: string;
+  /** Of a bound image: as the unit names it. */
+  readonly bound?: string;
 }
 
 function ofDeployments(
@@ -88,15 +94,15 @@ function ofDeployments(
     const bound = stored && attempts.try(() => stored.boundImages(deployment), directory);
     return [
       ...(digest === undefined ? [] : [{ digest, reason: role }]),
-      ...(bound ?? []).flatMap((image) =>
-        image.digest === null ? [] : [{ digest: image.digest, reason: `bound by what is ${role}, as ${image.image}` }],
+      ...(bound ?? []).flatMap(({ digest: demanded, image }) =>
+        demanded === null ? [] : [{ digest: demanded, reason: `bound by what is ${role}, as ${image}`, bound: image }],
       ),
     ];
   });
 }
 
-/** Refs and tags of other programs. */
-function ofRefs({ inOstree, inComposefs }: Inventory, isDeployed: (digest: Digest) => boolean): Root[] {
+/** Refs and tags of other programs. `deployed`: of these it is known already. */
+function ofRefs({ inOstree, inComposefs }: Inventory, deployed: ReadonlySet<Digest>): Root[] {
   const tags = inComposefs.flatMap(({ manifestDigest: digest, tags: all }) =>
     all
       .filter((tag) => !isReferenceTag(tag) && !isPinTag(tag))
@@ -105,7 +111,7 @@ function ofRefs({ inOstree, inComposefs }: Inventory, isDeployed: (digest: Diges
   const refs = inOstree.flatMap(({ manifestDigest: digest, refs: all }) =>
     all
       .filter((ref) => !isOfImage(ref) && !isBlobRef(ref))
-      .filter((ref) => !(isDeploymentRef(ref) && isDeployed(digest)))
+      .filter((ref) => !(isDeploymentRef(ref) && deployed.has(digest)))
       .map((ref) => ({ digest, reason: isDeploymentRef(ref) ? "deployed" : `kept by the ostree ref ${ref}` })),
   );
   return [...tags, ...refs];

@@ -1,10 +1,18 @@
 import { type ByteString, byteStringOfText, joinBytes } from "#base/bytes.ts";
+import type { Digest } from "#base/digest.ts";
 import type { ObjectId } from "#formats/composefs-objects.ts";
 import { maxImage, objectsOfImage } from "./image-objects.ts";
 import { isUnfinished, linkedObject, type Link, listLinks, listRefs, nameOfRef, objectOfTarget } from "./links.ts";
 import { hasObject, readObject } from "./objects.ts";
 import type { Repository } from "./repository.ts";
-import { manifestPrefix, readStream, tagRef } from "./streams.ts";
+import { manifestPrefix, manifestStreamName, readStream, tagRef } from "./streams.ts";
+
+export interface TagChange {
+  /** Tags that are gone. */
+  readonly without: readonly string[];
+  /** Images that have one more. */
+  readonly with: readonly Digest[];
+}
 
 export interface Reachable {
   readonly objects: ReadonlySet<ObjectId>;
@@ -14,16 +22,17 @@ export interface Reachable {
 
 /**
  * Everything that must stay, from the refs on. Targets that are missing are passed over, but a stream or image that
- * can't be read is an error: nobody knows what it still needs. `without`: as if these tags were gone.
+ * can't be read is an error: nobody knows what it still needs. `change`: as if it had been made.
  */
-export function findReachable(repository: Repository, without: ReadonlySet<string> = new Set()): Reachable {
+export function findReachable(repository: Repository, change: TagChange = { without: [], with: [] }): Reachable {
   const marker = new Marker(repository);
   const images = listRefs(repository, "images").filter((ref) => !isUnfinished(ref));
   for (const ref of images) marker.markImage(nameOfRef(ref));
-  const gone = new Set([...without].map((tag) => byteStringOfText(tagRef(tag))));
+  const gone = new Set(change.without.map((tag) => byteStringOfText(tagRef(tag))));
   const refs = listRefs(repository, "streams").filter((ref) => !isUnfinished(ref) && !gone.has(ref.name));
   const referrers = refs.filter((ref) => subjectOf(ref) !== undefined);
   for (const ref of refs) if (subjectOf(ref) === undefined) marker.markStream(nameOfRef(ref));
+  for (const digest of change.with) marker.markStream(manifestStreamName(digest));
   const dangling = marker.markReferrers(referrers);
   const folder = byteStringOfText("streams/refs");
   return { objects: marker.objects, danglingReferrers: dangling.map(({ name }) => joinBytes(folder, name)) };

@@ -7,7 +7,7 @@ import { syncfs } from "#linux/sync.ts";
 import { isUnfinished, leadsSomewhere, listLinks, listRefs, objectOfTarget, removeLink } from "./links.ts";
 import { lockRepository, type RepositoryLockOptions } from "./lock.ts";
 import { hasObject, listObjects } from "./objects.ts";
-import { findReachable } from "./reachable.ts";
+import { findReachable, type TagChange } from "./reachable.ts";
 import { refuseReadOnlyRepository, type Repository } from "./repository.ts";
 import { clearStaging } from "./staging.ts";
 import { manifestOfStreamName } from "./streams.ts";
@@ -35,11 +35,11 @@ export interface Unreachable {
 }
 
 /**
- * Finds it, without a lock. `without`: as if these tags were gone.
+ * Finds it, without a lock. `change`: as if it had been made.
  * @throws "corrupt" where a stream or image that must stay can't be read
  */
-export function findUnreachable(repository: Repository, without: ReadonlySet<string> = new Set()): Unreachable {
-  const { objects: live, danglingReferrers } = findReachable(repository, without);
+export function findUnreachable(repository: Repository, change?: TagChange): Unreachable {
+  const { objects: live, danglingReferrers } = findReachable(repository, change);
   const links = [...new Set([...danglingReferrers, ...deadLinks(repository, live)])];
   const objects = [...listObjects(repository)].flatMap(({ id, file }) =>
     id === undefined || live.has(id) ? [] : [{ id, file }],
