@@ -8,12 +8,15 @@ import {
   maxUnitSize,
 } from "#image/bound-images.ts";
 import { joinBytes } from "#base/bytes.ts";
-import { openImageStore } from "#stores/containers-storage/store.ts";
+import { type ImageRecord, readConfig, readManifest } from "#stores/containers-storage/images.ts";
+import { listImages, openImageStore } from "#stores/containers-storage/store.ts";
 import type { CommitFiles } from "#stores/ostree/commit-files.ts";
 import type { DeploymentRecord } from "./records.ts";
 import { fetchImages, type FetchOptions, type InspectedImage, inspectImage } from "../fetch.ts";
 import type { HostContext, Operation } from "../operation.ts";
+import { writeNote } from "../records.ts";
 import { stopwatch } from "../stopwatch.ts";
+import type { Sysroot } from "../sysroot.ts";
 
 /** `pull`: from their registries; `stored`: from root's own podman store; `skip`: not at all. */
 export type BoundImagesFrom = "pull" | "stored" | "skip";
@@ -41,6 +44,7 @@ export async function fetchBoundImages(
     const some = names.slice(done, done + askedAtOnce).map(parseReference);
     inspected.push(...(await Promise.all(some.map((each) => inspectImage(context, store, each, options)))));
   }
+  const before = new Set(listImages(store).map(({ id }) => id));
   const missing = inspected.filter(({ there }) => there === undefined);
   const clock = stopwatch("pull", "sync");
   const stages = { during: "bound images", after: "bound images pulled" };
@@ -48,6 +52,10 @@ export async function fetchBoundImages(
     missing.length === 0
       ? []
       : await fetchImages(context, operation, store, missing, { ...options, source: "auto", stages, clock });
+  for (const [index, image] of fetched.entries()) {
+    const reference = missing[index]?.reference;
+    if (reference !== undefined && !before.has(image.id)) noteBoundImage(context.sysroot, image, reference);
+  }
   const records = new Map(missing.map(({ reference }, index) => [formatReference(reference), fetched[index]]));
   return inspected.flatMap(({ reference, there }) => {
     const name = formatReference(reference);
@@ -59,6 +67,17 @@ export async function fetchBoundImages(
 
 /** Each is a program that runs. */
 const askedAtOnce = 8;
+
+/** No user has asked for it: with the last deployment that demands it `gc` takes it, whatever its name. */
+function noteBoundImage(sysroot: Sysroot, image: ImageRecord, reference: ImageReference): void {
+  const note = {
+    version: 1,
+    reference: formatReference(reference),
+    pulled: new Date().toISOString(),
+    bound: true,
+  } as const;
+  writeNote(sysroot, image.digest, note, { manifest: readManifest(image), config: readConfig(image) });
+}
 
 function referenceOf(image: string, from: BoundImagesFrom): ImageReference {
   const { name } = parseReference(`registry:${image.replace(/^docker:\/\//, "")}`);
