@@ -234,7 +234,7 @@ test("of two installs at once one waits, and is refused", { timeout: 60_000 }, a
   await withFileSystem("xfs", { sizeMiB: 320 }, async (root) => {
     const args = ["install", "to-filesystem", root, "--source-imgref", `${registry.address}/host:1`, insecure];
     const ended = await Promise.all([tryOnehold("/nonexistent", args), tryOnehold("/nonexistent", args)]);
-    assert.deepEqual(ended.map(({ status }) => status).toSorted(), [0, 1]);
+    assert.deepEqual(new Set(ended.map(({ status }) => status)), new Set([0, 1]));
     assert.match(ended.find(({ status }) => status === 1)?.stderr ?? "", /has a host already|is not empty/);
     assert.equal((await deploymentsOf(root)).length, 1);
     await runProgram("ostree", [`--repo=${join(root, "ostree/repo")}`, "fsck", "--quiet"]);
