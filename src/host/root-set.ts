@@ -95,7 +95,9 @@ function ofDeployments(
     return [
       ...(digest === undefined ? [] : [{ digest, reason: role }]),
       ...(bound ?? []).flatMap(({ digest: demanded, image }) =>
-        demanded === null ? [] : [{ digest: demanded, reason: `bound by what is ${role}, as ${image}`, bound: image }],
+        demanded === null
+          ? []
+          : [{ digest: demanded, reason: `bound to ${checksum.slice(0, 12)} as ${image}`, bound: image }],
       ),
     ];
   });

@@ -64,7 +64,10 @@ test("deployments, bound images, pins and names stay; the rest goes from every s
     const named = await pull("os", "host", 6);
     const mine = await pull("mine", "app", 6);
     assert.deepEqual(await reasonsOf(first), ["deployed"]);
-    assert.deepEqual(await reasonsOf(app), [`bound by what is deployed, as ${images.name("app")}`]);
+    assert.deepEqual(
+      await reasonsOf(app),
+      [second, first].map(({ commit }) => `bound to ${commit.slice(0, 12)} as ${images.name("app")}`),
+    );
     assert.deepEqual(await reasonsOf(pinned), [`pinned as ${images.reference("os")}`]);
     for (const each of [lost, named, mine]) assert.deepEqual(await reasonsOf(each), []);
     const swept = await collect(path);
@@ -86,7 +89,7 @@ test("deployments, bound images, pins and names stay; the rest goes from every s
     // Also by its digest, a bound image is not removed, nor is a name that a deployment knows it by.
     for (const name of [app.manifestDigest, images.reference("app")]) {
       const refused = await tryOnehold(path, ["image", "remove", name]);
-      assert.deepEqual([refused.status, /bound by what is deployed/.test(refused.stderr)], [1, true]);
+      assert.deepEqual([refused.status, /it is bound to /.test(refused.stderr)], [1, true]);
     }
     await admin("undeploy", "1");
     await onehold(path, ["image", "unpin", pinned.manifestDigest]);
@@ -108,7 +111,7 @@ test("a bound image is the one that the deployment was made with; brought for it
     const record = { version: 1, digest: host.manifestDigest, reference: "docker://os:1", boundImages: bound };
     writeFileSync(join(records, `${host.commit}.0.json`), JSON.stringify(record));
     const current = await pull("app", "app", 2);
-    assert.deepEqual(await reasonsOf(old), [`bound by what is deployed, as ${images.name("app")}`]);
+    assert.deepEqual(await reasonsOf(old), [`bound to ${host.commit.slice(0, 12)} as ${images.name("app")}`]);
     assert.deepEqual(wentFrom(await collect(path)), {});
     const note = join(path, "onehold/images", hexOf(current.manifestDigest), "record.json");
     const changed = { ...(JSON.parse(readFileSync(note, "utf8")) as object), bound: true };
