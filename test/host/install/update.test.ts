@@ -110,8 +110,8 @@ test("an upgrade brings image and bound image, merges /etc, and keeps the versio
     assert.notEqual(before, after);
     const listed = await onehold<ListedImageReport[]>(root, ["image", "list"]);
     const reasons = (digest: string | undefined) => listed.find((each) => each.digest === digest)?.reasons.join();
-    assert.match(reasons(before) ?? "", new RegExp(`bound by what is deployed, as ${app}`));
-    assert.match(reasons(after) ?? "", new RegExp(`bound by what is deployed, as ${app}`));
+    assert.match(reasons(before) ?? "", new RegExp(`bound to ${installed.deployment.slice(0, 12)} as ${app}`));
+    assert.match(reasons(after) ?? "", new RegExp(`bound to ${deployment.slice(0, 12)} as ${app}`));
     const removed = await tryOnehold(root, ["image", "remove", before ?? ""]);
     assert.equal(removed.status, 1, removed.stderr);
     const named = await tryPodman(join(root, "ostree/bootc/storage"), [
