@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
-import { mkdirSync } from "node:fs";
-import { join } from "node:path";
+import { mkdirSync, rmSync, writeFileSync } from "node:fs";
+import { dirname, join } from "node:path";
 import { pathToFileURL } from "node:url";
 import { readDeployments } from "#boot/deployments.ts";
 import { onehold, type PullReport, tryOnehold } from "#fixtures/onehold.ts";
@@ -17,12 +17,18 @@ import { assertDeploymentsWhole, assertSound, assertSwept, storedDigests } from 
 const tags = ["app", "mine", "os", "other"] as const;
 type Tag = (typeof tags)[number];
 
+interface Deployed {
+  readonly image: Image;
+  /** Of the app that it was made with, where that is recorded: else it is what the name stands for. */
+  readonly app: string | undefined;
+}
+
 /** What the image store must hold after a sweep. */
 interface Model {
   readonly tags: Map<Tag, Image>;
   readonly pins: Set<string>;
   /** What boots next is first. */
-  readonly deployed: Image[];
+  readonly deployed: Deployed[];
   /** In ostree, by manifest digest. */
   readonly commits: Map<string, string>;
 }
@@ -107,7 +113,17 @@ export async function liveRandomly(folder: string, images: SmallImages, steps: n
       if (image === undefined) return pull(false);
       const commit = model.commits.get(image.manifestDigest) ?? "";
       await ostree("deploy", `--sysroot=${path}`, "--os=test", "--no-prune", "--retain", commit);
-      model.deployed.unshift(image);
+      const [next] = readDeployments(path, "/").deployments;
+      const app = model.tags.get("app")?.manifestDigest;
+      const record = join(path, "onehold/deployments", `${commit}.${next?.serial}.json`);
+      const bound = [{ image: images.name("app"), unit: "app.image", digest: app }];
+      mkdirSync(dirname(record), { recursive: true });
+      rmSync(record, { force: true });
+      if (app !== undefined) {
+        const documents = { version: 1, digest: image.manifestDigest, reference: "docker://os", boundImages: bound };
+        writeFileSync(record, JSON.stringify(documents));
+      }
+      model.deployed.unshift({ image, app });
     },
     async () => {
       if (model.deployed.length === 0) return;
@@ -123,14 +139,7 @@ export async function liveRandomly(folder: string, images: SmallImages, steps: n
         ([each, { manifestDigest }]) => each !== tag && manifestDigest === image.manifestDigest,
       );
       const bound = tag === "app" && model.deployed.length > 0;
-      const root =
-        model.pins.has(image.manifestDigest) ||
-        model.deployed.some((each) => each.manifestDigest === image.manifestDigest);
-      const mayGo = others
-        ? !bound
-        : !bound &&
-          !root &&
-          !(model.deployed.length > 0 && model.tags.get("app")?.manifestDigest === image.manifestDigest);
+      const mayGo = (others && !bound) || !rootsOf(model).has(image.manifestDigest);
       if (!mayGo) return assert.rejects(remove(context, images.reference(tag)), /can't be removed/);
       await remove(context, images.reference(tag));
       model.tags.delete(tag);
@@ -143,16 +152,21 @@ export async function liveRandomly(folder: string, images: SmallImages, steps: n
   await assertSound(path);
 }
 
-function wanted({ tags: named, pins, deployed }: Model): Set<string> {
-  return new Set([...[...named.values(), ...deployed].map(({ manifestDigest }) => manifestDigest), ...pins]);
+function rootsOf({ tags: named, pins, deployed }: Model): Set<string> {
+  const app = named.get("app")?.manifestDigest;
+  const bound = deployed.flatMap((each) => each.app ?? app ?? []);
+  return new Set([...pins, ...deployed.map(({ image }) => image.manifestDigest), ...bound]);
+}
+
+function wanted(model: Model): Set<string> {
+  return rootsOf(model).union(new Set([...model.tags.values()].map(({ manifestDigest }) => manifestDigest)));
 }
 
 /** Whatever has happened: what must stay is there, and whole. */
 function check(path: string, model: Model): void {
   assertDeploymentsWhole(path);
   const there = storedDigests(path);
-  const roots = [...model.pins, ...model.deployed.map(({ manifestDigest }) => manifestDigest)];
-  for (const digest of roots)
+  for (const digest of rootsOf(model))
     assert.ok(
       there.some((each) => each === digest),
       `${digest} is gone`,
