@@ -1,4 +1,3 @@
-import { formatBytes } from "#base/amounts.ts";
 import type { ByteString } from "#base/bytes.ts";
 import type { Digest } from "#base/digest.ts";
 import { OneholdError } from "#base/errors.ts";
@@ -10,6 +9,7 @@ import { withComposefsLabels } from "#image/selinux-labels.ts";
 import { composefsPolicy, type ReadFile } from "#image/selinux-policy.ts";
 import { type DirectoryNode, type FileNode, filesOf } from "#image/tree.ts";
 import { addTo, emptyAccount, type SharingAccount } from "#sharing/account.ts";
+import { demandShared } from "#sharing/demand-shared.ts";
 import type { ProbeResult } from "#sharing/probe.ts";
 import { applyBootRules, applyImageRules } from "./image-rules.ts";
 import { composefsTree } from "./image-tree.ts";
@@ -102,9 +102,9 @@ export class ComposefsImport implements Disposable {
     this.#lock = lock;
     this.#image = image;
     this.#options = options;
+    for (const [i, diffId] of image.diffIds.entries()) this.#streams[i] = findLayerStream(repository, diffId);
     this.#staging = makeStaging(repository);
     this.target = targetOf(repository, this.#staging);
-    for (const [i, diffId] of image.diffIds.entries()) this.#streams[i] = findLayerStream(repository, diffId);
     this.policy = { method: options.probe.method, allowCopy: options.allowCopy, sealSources: options.sealSources };
   }
 
@@ -165,21 +165,33 @@ export class ComposefsImport implements Disposable {
   stage(): void {
     this.#refuseCopies();
     if (this.#failures.length > 0) return;
+    for (const { bytes, ...image } of this.#makeImages()) {
+      this.#erofs.push({ ...image, id: stageObject(this.#repository, this.#staging, bytes) });
+    }
+  }
+
+  /** Those that the image's tree can have. What keeps it from others is the image's own, and no failure of the import. */
+  #makeImages(): MadeErofs[] {
     const contentOf = (file: FileNode) => this.contentOf(file);
+    const made: MadeErofs[] = [];
+    const make = (tree: DirectoryNode, boot: boolean) => {
+      const { format, extraFormats } = this.#repository.meta;
+      const image = composefsTree(tree, contentOf);
+      for (const each of [format, ...extraFormats])
+        made.push({ bytes: writeErofs(image, { format: each }), format: each, boot });
+    };
     try {
       const tree = applyImageRules(mergeLayers(this.#trees, "as-listed"));
-      this.#stageImages(composefsTree(tree, contentOf), false);
+      make(tree, false);
       const boots = applyBootRules(tree);
       // The policy is read where it is, before what composefs-rs empties is empty: none of it is there.
       const policy = composefsPolicy(tree, this.#options.readFile);
-      this.#stageImages(
-        composefsTree(withComposefsLabels(boots, "none" in policy ? undefined : policy), contentOf),
-        true,
-      );
+      make(withComposefsLabels(boots, "none" in policy ? undefined : policy), true);
     } catch (error) {
-      if (!(error instanceof OneholdError) || error.code === "interrupted") throw error;
+      if (!(error instanceof OneholdError) || (error.code !== "unsupported" && error.code !== "corrupt")) throw error;
       this.#failures.push(error);
     }
+    return made;
   }
 
   /** On return the image is there, and on the disk. */
@@ -206,14 +218,6 @@ export class ComposefsImport implements Disposable {
     this.#lock[Symbol.dispose]();
   }
 
-  #stageImages(tree: ReturnType<typeof composefsTree>, boot: boolean): void {
-    const { format, extraFormats } = this.#repository.meta;
-    for (const each of [format, ...extraFormats]) {
-      const id = stageObject(this.#repository, this.#staging, writeErofs(tree, { format: each }));
-      this.#erofs.push({ id, format: each, boot });
-    }
-  }
-
   #remember({ layer, folder, name }: FileNode, content: FileContent): void {
     const ofLayer = this.#contents[layer];
     if (ofLayer === undefined) throw new Error(`layer ${layer} was not added`);
@@ -225,6 +229,7 @@ export class ComposefsImport implements Disposable {
     ofFolder.set(name, content);
   }
 
+  /** What else there is to do than copying. */
   #sealing(): string {
     return this.target.secure && this.policy.method === "hardlink" && !this.policy.sealSources
       ? "With --allow-verity files of the image store get fs-verity and are hardlinked: they can't be changed any more. "
@@ -232,17 +237,9 @@ export class ComposefsImport implements Disposable {
   }
 
   #refuseCopies(): void {
-    if (this.#refused.size === 0) return;
-    let bytes = 0;
-    for (const size of this.#refused.values()) bytes += size;
-    const files = `${this.#refused.size} ${this.#refused.size === 1 ? "file" : "files"} (${formatBytes(bytes)})`;
     const { reason } = this.#options.probe;
-    throw new OneholdError(
-      "cannot-share",
-      `${files} can't be shared with the composefs repository${reason === "" ? "" : `: ${reason}`}; the repository is as it was`,
-      {
-        hint: `${this.#sealing()}With --allow-copy they are copied, which takes ${formatBytes(bytes)} (${bytes} bytes) more on the disk.`,
-      },
-    );
+    demandShared(this.#refused, { of: undefined, store: "composefs", reason, otherWay: this.#sealing() });
   }
 }
+
+type MadeErofs = Omit<ErofsOfImage, "id"> & { readonly bytes: Buffer };

@@ -1,8 +1,7 @@
-import { formatBytes } from "#base/amounts.ts";
-import { OneholdError } from "#base/errors.ts";
 import type { Checksum, FileMetadata } from "#formats/ostree-objects.ts";
 import type { FileNode, SymlinkNode } from "#image/tree.ts";
 import { addTo, emptyAccount } from "#sharing/account.ts";
+import { demandShared } from "#sharing/demand-shared.ts";
 import type { StoredFileObject } from "./file-objects.ts";
 import type { ObjectsOfNodes } from "./trees.ts";
 import { isWhiteoutFile } from "./whiteout-files.ts";
@@ -53,17 +52,6 @@ export class WantedObjects {
 
   /** `reason`: why the probe found that files can't be shared; may be empty. @throws "cannot-share" */
   demandShared(reference: string, reason: string): void {
-    if (this.#refused.size === 0) return;
-    let bytes = 0;
-    for (const size of this.#refused.values()) bytes += size;
-    const files = `${this.#refused.size} ${this.#refused.size === 1 ? "file" : "files"} (${formatBytes(bytes)})`;
-    throw new OneholdError(
-      "cannot-share",
-      `${files} of ${reference} can't be shared with the ostree repository${reason === "" ? "" : `: ${reason}`}; the repository is as it was`,
-      {
-        subject: reference,
-        hint: `With --allow-copy they are copied, which takes ${formatBytes(bytes)} (${bytes} bytes) more on the disk.`,
-      },
-    );
+    demandShared(this.#refused, { of: reference, store: "ostree", reason, otherWay: "" });
   }
 }
