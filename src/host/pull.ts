@@ -20,6 +20,7 @@ import { addPin, isPinned } from "./pins.ts";
 import type { ComposefsProjection } from "./projection/composefs.ts";
 import type { OstreeProjection } from "./projection/ostree.ts";
 import { project, type Projections } from "./projection/projection.ts";
+import type { ProjectionRequest } from "./projection/request.ts";
 import { type ImageNote, readNote, writeNote } from "./records.ts";
 import { noteOfRefusal, type NotesOnStores, notesOf } from "./notes.ts";
 import { releaseLayers } from "./release-layers.ts";
@@ -69,7 +70,7 @@ export async function bringImage(
   const reference = formatReference(options.reference);
   const clock = stopwatch("inspect", "pull", "sync", "share");
   const store = openImageStore(context.sysroot.imageStore);
-  tellWhatSharingCosts(context, options);
+  const probes = trySharing(context, options);
   const wanted = await clock.time("inspect", () => inspectImage(context, store, options.reference, options));
   const { there, bytes } = wanted;
   const stages = { during: "pulling", after: "pulled" };
@@ -87,7 +88,7 @@ export async function bringImage(
   if (options.host || isHostImage(config.labels)) {
     const { allowCopy, allowVerity } = options;
     const { name } = options.reference;
-    const request = { image, store, documents, config, reference, name, pinned, allowCopy, allowVerity };
+    const request = { image, store, documents, config, reference, name, pinned, probes, allowCopy, allowVerity };
     made = await clock
       .time("share", () => project(context, operation, request))
       .catch((error: unknown) => {
@@ -136,14 +137,17 @@ async function letGoOfOldImage(context: HostContext, reference: string, digest: 
   await releaseLayers(context);
 }
 
-/** Before the first byte is fetched: a host image that can't be shared at all is refused, a worse way is told. */
-function tellWhatSharingCosts({ sysroot, report }: HostContext, { host, allowCopy }: PullOptions): void {
-  const stores = [
-    ...(sysroot.backend === "composefs" ? [] : [{ name: "ostree", folder: sysroot.ostreeRepo }]),
-    ...(sysroot.backend === "ostree" ? [] : [{ name: "composefs", folder: sysroot.composefs }]),
-  ];
-  for (const { name, folder } of stores) {
-    const { method, reason } = probeSharing(sysroot.imageStore, folder);
+/**
+ * Finds out, before the first byte is fetched, how files get into each store: a host image that can't be shared at all is
+ * refused, a worse way is told.
+ */
+function trySharing({ sysroot, report }: HostContext, { host, allowCopy }: PullOptions): ProjectionRequest["probes"] {
+  const { backend, imageStore, ostreeRepo, composefs } = sysroot;
+  const probes = {
+    ...(backend === "composefs" ? {} : { ostree: probeSharing(imageStore, ostreeRepo) }),
+    ...(backend === "ostree" ? {} : { composefs: probeSharing(imageStore, composefs) }),
+  };
+  for (const [name, { method, reason }] of Object.entries(probes)) {
     if (method === "reflink") continue;
     if (method === "none" && host && !allowCopy) {
       throw new OneholdError("cannot-share", `no file can be shared with the ${name} repository: ${reason}`, {
@@ -154,4 +158,5 @@ function tellWhatSharingCosts({ sysroot, report }: HostContext, { host, allowCop
       method === "hardlink" ? "files of a host image are hardlinked" : "files of a host image can only be copied";
     report({ kind: "notice", level: "info", text: `${reason}: ${way} into the ${name} repository` });
   }
+  return probes;
 }

@@ -10,7 +10,7 @@ import type { ContentOf } from "#stores/composefs/image-tree.ts";
 import type { ObjectPolicy } from "#stores/composefs/store-object.ts";
 import type { FileNeeds } from "./projection/file-batches.ts";
 import { FilePass } from "./projection/file-pass.ts";
-import { type Work, type WorkDone, workerEntry } from "./projection/work.ts";
+import { readerOf, type Work, type WorkDone, workerEntry } from "./projection/work.ts";
 
 /** What reading takes. */
 export interface ReadingContext {
@@ -46,11 +46,7 @@ export async function readContents(
   const { objects, staging, policy } = store;
   await using pool = new WorkerPool<Work, WorkDone>(workerEntry(context.workers), availableParallelism());
   const pass = new FilePass({
-    readFiles: async (files) => {
-      const done = await pool.run({ files });
-      if ("files" in done) return done.files;
-      throw new Error("a worker answered what it was not asked");
-    },
+    readFiles: readerOf(pool),
     parallel: availableParallelism() * 2,
     targets: {
       ostree: undefined,

@@ -1,6 +1,7 @@
-import { constants } from "node:fs";
-import { type Descriptor, failureAt, O_CLOEXEC, O_TMPFILE, owned } from "./descriptor.ts";
-import { cPath, libc, type PathLike } from "./libc.ts";
+import { constants, fstatSync, readFileSync } from "node:fs";
+import { OneholdError } from "#base/errors.ts";
+import { type Descriptor, failureAt, O_CLOEXEC, O_TMPFILE, openDirectory, owned } from "./descriptor.ts";
+import { cPath, displayPath, libc, type PathLike } from "./libc.ts";
 import { isErrno, SystemError } from "./system-error.ts";
 
 /**
@@ -18,6 +19,21 @@ export function openBeneath(rootFd: number, path: PathLike, flags: number, mode 
  */
 export function openInRoot(rootFd: number, path: PathLike, flags: number): Descriptor {
   return openResolved(rootFd, path, flags, 0, RESOLVE_IN_ROOT);
+}
+
+/**
+ * The content of a regular file below a folder that somebody else may have filled, all of its `size` bytes.
+ * @throws OneholdError "corrupt" where it is of another size, or no regular file; SystemError as `openBeneath`
+ */
+export function readBeneath(folder: string, path: Buffer, size: number): Buffer {
+  using root = openDirectory(folder);
+  using file = openBeneath(root.fd, path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
+  const stats = fstatSync(file.fd);
+  if (stats.isFile() && stats.size === size) return readFileSync(file.fd);
+  const is = stats.isFile() ? `${stats.size} bytes` : "no regular file";
+  throw new OneholdError("corrupt", `${folder}/${displayPath(path)} is ${is}, its tar says ${size} bytes`, {
+    subject: folder,
+  });
 }
 
 function openResolved(rootFd: number, path: PathLike, flags: number, mode: number, resolve: bigint): Descriptor {

@@ -1,12 +1,9 @@
-import fs from "node:fs";
 import { bytesOf } from "#base/bytes.ts";
 import { OneholdError } from "#base/errors.ts";
 import type { ObjectId } from "#formats/composefs-objects.ts";
 import { type FileNode, pathOf } from "#image/tree.ts";
-import { openBeneath } from "#linux/beneath.ts";
-import { openDirectory } from "#linux/descriptor.ts";
+import { readBeneath } from "#linux/beneath.ts";
 import type { SharingAccount } from "#sharing/account.ts";
-import { probeSharing } from "#sharing/probe.ts";
 import type { SharingMethod } from "#sharing/share.ts";
 import { beginImport, type ComposefsImport } from "#stores/composefs/import.ts";
 import { readImage } from "#stores/composefs/oci-images.ts";
@@ -56,11 +53,13 @@ export function beginComposefs(
   request: ProjectionRequest,
   layers: readonly LayerToProject[],
 ): Promise<ComposefsImport> {
+  const { composefs: probe } = request.probes;
+  if (probe === undefined) throw new Error("nobody has tried how to share with composefs");
   return beginImport(
     openRepository(context.sysroot.composefs),
     { ...request.documents, diffIds: layers.map(({ diffId }) => diffId), tags: tagsOf(request) },
     {
-      probe: probeSharing(context.sysroot.imageStore, context.sysroot.composefs),
+      probe,
       allowCopy: request.allowCopy,
       sealSources: request.allowVerity,
       readFile: (file) => readLayerFile(layers, file),
@@ -93,7 +92,5 @@ function tagsOf({ reference, pinned, image }: ProjectionRequest): string[] {
 function readLayerFile(layers: readonly LayerToProject[], file: FileNode): Buffer {
   const layer = layers[file.layer];
   if (layer === undefined) throw new Error(`there is no layer ${file.layer}`);
-  using root = openDirectory(layer.files);
-  using source = openBeneath(root.fd, bytesOf(pathOf(file)), fs.constants.O_RDONLY | fs.constants.O_NOFOLLOW);
-  return fs.readFileSync(source.fd);
+  return readBeneath(layer.files, bytesOf(pathOf(file)), file.size);
 }

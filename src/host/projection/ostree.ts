@@ -4,7 +4,6 @@ import type { ImageConfig, Manifest } from "#formats/oci.ts";
 import type { Checksum } from "#formats/ostree-objects.ts";
 import { finalDiffIdLabel } from "#image/host-image.ts";
 import type { SharingAccount } from "#sharing/account.ts";
-import { probeSharing } from "#sharing/probe.ts";
 import type { SharingMethod } from "#sharing/share.ts";
 import { listOstreeImages, type OstreeImage } from "#stores/ostree/images.ts";
 import type { ImportResult } from "#stores/ostree/image-to-import.ts";
@@ -43,6 +42,8 @@ export function beginOstree(
   manifest: Manifest,
 ): Promise<OstreeImport> {
   const { reference, config, documents, pinned, image, allowCopy } = request;
+  const { ostree: probe } = request.probes;
+  if (probe === undefined) throw new Error("nobody has tried how to share with ostree");
   const finalDiffId = config.labels[finalDiffIdLabel];
   return beginImport(
     openRepository(context.sysroot.ostreeRepo),
@@ -56,7 +57,7 @@ export function beginOstree(
       pinned,
     },
     {
-      probe: probeSharing(context.sysroot.imageStore, context.sysroot.ostreeRepo),
+      probe,
       allowCopy,
       onWait: () =>
         context.report({ kind: "notice", level: "info", text: "waiting for the lock of the ostree repository" }),

@@ -14,7 +14,7 @@ import { FilePass } from "./file-pass.ts";
 import type { ImportProgress } from "./import-progress.ts";
 import { recallLayer, rememberLayer } from "./layer-memory.ts";
 import { type LayerToProject, mostBytesFirst, parseLayer, recallStream } from "./layers.ts";
-import { type Work, type WorkDone, workerEntry } from "./work.ts";
+import { readerOf, type Work, type WorkDone, workerEntry } from "./work.ts";
 
 interface Stores {
   readonly ostree: OstreeImport | undefined;
@@ -85,11 +85,7 @@ export class Reading {
   #makePass(pool: WorkerPool<Work, WorkDone>): FilePass {
     const { ostree, composefs } = this.stores;
     return new FilePass({
-      readFiles: async (files) => {
-        const done = await pool.run({ files });
-        if ("files" in done) return done.files;
-        throw new Error("a worker answered what it was not asked");
-      },
+      readFiles: readerOf(pool),
       parallel: availableParallelism() * 2,
       targets: {
         ostree: ostree?.target,

@@ -1,4 +1,5 @@
 import type { ImageConfig } from "#formats/oci.ts";
+import type { ProbeResult } from "#sharing/probe.ts";
 import type { ImageRecord } from "#stores/containers-storage/images.ts";
 import type { ImageStore } from "#stores/containers-storage/store.ts";
 
@@ -12,6 +13,8 @@ export interface ProjectionRequest {
   /** Its name in progress events. */
   readonly name: string;
   readonly pinned: boolean;
+  /** How files get into each store of the backend. */
+  readonly probes: { readonly ostree?: ProbeResult; readonly composefs?: ProbeResult };
   readonly allowCopy: boolean;
   readonly allowVerity: boolean;
 }

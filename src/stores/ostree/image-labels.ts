@@ -1,12 +1,11 @@
 import fs from "node:fs";
-import { bytesOf, displayBytes } from "#base/bytes.ts";
+import { bytesOf } from "#base/bytes.ts";
 import { OneholdError } from "#base/errors.ts";
 import { mergeLayers } from "#image/merge.ts";
 import { OstreeLabeller } from "#image/selinux-labels.ts";
 import { ostreePolicy, type ReadFile, type SelinuxPolicy } from "#image/selinux-policy.ts";
 import { type DirectoryNode, type FileNode, pathOf } from "#image/tree.ts";
-import { openBeneath } from "#linux/beneath.ts";
-import { openDirectory } from "#linux/descriptor.ts";
+import { readBeneath } from "#linux/beneath.ts";
 
 /**
  * The labels of an image. They are part of its files' objects, so its policy must be known before files are read; but
@@ -20,7 +19,7 @@ export class ImageLabels {
 
   /** `folderOf`: where a file's content is. */
   constructor(folderOf: (file: FileNode) => string) {
-    this.#read = (file) => readBeneath(folderOf(file), file);
+    this.#read = (file) => readBeneath(folderOf(file), bytesOf(pathOf(file)), file.size);
   }
 
   /** The identity of the policy, where there is one. */
@@ -93,13 +92,4 @@ export function sightOfPolicy(files: string): "config" | "something" | undefined
 
 function statOf(path: string): fs.Stats | undefined {
   return fs.lstatSync(path, { throwIfNoEntry: false });
-}
-
-function readBeneath(folder: string, node: FileNode): Buffer {
-  using root = openDirectory(folder);
-  using source = openBeneath(root.fd, bytesOf(pathOf(node)), fs.constants.O_RDONLY | fs.constants.O_NOFOLLOW);
-  const { size } = fs.fstatSync(source.fd);
-  if (size === node.size) return fs.readFileSync(source.fd);
-  const path = `${folder}/${displayBytes(pathOf(node))}`;
-  throw new OneholdError("corrupt", `${path} is ${size} bytes, its tar says ${node.size}`);
 }

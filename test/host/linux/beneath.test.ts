@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { test } from "node:test";
 import { runProgram } from "#fixtures/programs.ts";
 import { makeTemporaryFolder, type TemporaryFolder } from "#fixtures/temporary-folders.ts";
-import { openBeneath, openInRoot } from "#linux/beneath.ts";
+import { openBeneath, openInRoot, readBeneath } from "#linux/beneath.ts";
 import { O_TMPFILE, openDirectory } from "#linux/descriptor.ts";
 import { isErrno } from "#linux/system-error.ts";
 
@@ -104,4 +104,17 @@ test("files are made, with their mode, and nameless ones", async () => {
     () => openBeneath(root.fd, "../outside/made", O_RDWR | O_CREAT),
     (error) => isErrno(error, "EXDEV"),
   );
+});
+
+test("a file's content is read whole, and refused where it is not what was said, or leads out", async () => {
+  await using tree = await makeTree();
+  const read = (path: string, size: number) => readBeneath(tree.root, Buffer.from(path), size);
+  assert.equal(read("inside/file", 6).toString(), "inside");
+  for (const size of [5, 7]) assert.throws(() => read("inside/file", size), { code: "corrupt", message: /is 6 bytes/ });
+  assert.throws(() => read("inside", 6), { code: "corrupt", message: /no regular file/ });
+  for (const link of ["relative", "out"])
+    assert.throws(
+      () => read(link, 6),
+      (error) => isErrno(error, "ELOOP"),
+    );
 });
